@@ -1,0 +1,1 @@
+"""Shards, their deterministic order, and the batches made of them."""

@@ -1,0 +1,90 @@
+"""What is inside a shard sample: the contract between writers and readers.
+
+A sample is one video: ``<key>.json`` and one payload, ``<key>.<extension>``. The key is the first 32 hex digits of
+the SHA-256 of the payload's content.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from recot.errors import DataError
+
+SCHEMA_VERSION = 1
+KEY_LENGTH = 32
+VIDEO_EXTENSIONS = ("mp4", "mkv", "webm", "mov", "avi", "ts", "m4v", "3gp", "mpg", "mpeg", "flv", "wmv")
+FEATURES_EXTENSION = "features.safetensors"
+REFUSED_EXTENSIONS = ("pkl", "pickle", "pyd", "pt", "pth")
+"""Members that readers elsewhere would unpickle; refused by name."""
+
+
+def content_key(content: bytes) -> str:
+    """The sample key of a payload: the first 32 hex digits of its SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:KEY_LENGTH]
+
+
+@dataclass(frozen=True)
+class QA:
+    """One question about a video, or one turn of a conversation. Times are presentation seconds."""
+
+    sample_id: str
+    question: str
+    answer: str
+    task_type: str = "open"
+    options: list[str] = field(default_factory=list)
+    t_start: float | None = None
+    t_end: float | None = None
+
+
+@dataclass(frozen=True)
+class Media:
+    """Probed facts of a video. Width and height are as shown, after rotation (degrees, 0/90/180/270)."""
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    fps: float
+    is_vfr: bool
+    duration_s: float
+    frames: int
+    rotation: int
+
+
+@dataclass(frozen=True)
+class VideoSample:
+    """The JSON member of a shard sample."""
+
+    video_id: str
+    source: str  # data set or folder it came from
+    source_uri: str
+    licence: str
+    media: Media
+    qa: list[QA] = field(default_factory=list)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers for ``json.dumps``."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any, where: str) -> "VideoSample":
+        """Parse the JSON member; ``where`` names shard and key in errors.
+
+        Raises:
+            DataError: on a missing or unknown field, or another schema version.
+        """
+        if not isinstance(data, dict) or "schema_version" not in data:
+            raise DataError(
+                f"{where}: the JSON has no schema_version, so this shard was not written by recot. "
+                "Make shards from your videos with `python data_pipelines/prune.py source=... output=...`."
+            )
+        if data["schema_version"] != SCHEMA_VERSION:
+            raise DataError(
+                f"{where}: schema version {data['schema_version']}, this recot reads {SCHEMA_VERSION}. "
+                "Write the shards again with this version's `data_pipelines/prune.py`."
+            )
+        try:
+            return cls(**{**data, "media": Media(**data["media"]), "qa": [QA(**qa) for qa in data["qa"]]})
+        except (TypeError, KeyError) as error:
+            raise DataError(f"{where}: the JSON does not have the fields of schema {SCHEMA_VERSION}: {error}") from error

@@ -1,0 +1,34 @@
+"""What a user's input can get wrong. Every message names the file or config key, what was expected, what to do.
+
+The entry points print these as one paragraph, without a traceback, and exit with status 2.
+"""
+
+
+class RecotError(ValueError):
+    """Something the user gave can't be used."""
+
+
+class ConfigError(RecotError):
+    """A config value is impossible, alone or together with others; the message names the key."""
+
+
+class DataError(RecotError):
+    """A shard folder, tar, index, annotation file or checkpoint can't be used; the message names the file."""
+
+
+class VideoError(RecotError):
+    """One video can't be used.
+
+    Attributes:
+        source: path of the video, or a description such as ``<12345 bytes>``.
+        reason: a stable snake_case code for audit files and counts, e.g. ``no_video_stream`` or ``timeout``.
+    """
+
+    def __init__(self, source: str, reason: str, message: str) -> None:
+        super().__init__(source, reason, message)
+        self.source = source
+        self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.message} [{self.reason}]"
