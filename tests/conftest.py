@@ -1,0 +1,17 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of real clips and broken files, beside the checkout or where ``RECOT_SHARED`` says."""
+    path = Path(os.environ.get("RECOT_SHARED", REPO.parent / "shared"))
+    if not (path / "videos" / "manifest.json").is_file():
+        pytest.skip(f"no real clips at {path} (set RECOT_SHARED to the folder that holds videos/)")
+    return path
