@@ -20,9 +20,7 @@ class PlainSpatialAttention(nn.Module):
         """(B, C, T, H, W) -> same."""
         b, c, t, h, w = x.shape
         normed = self.norm(x)
-        q, k, v = (
-            m(normed).permute(0, 2, 3, 4, 1).reshape(b * t, h * w, c) for m in (self.q, self.k, self.v)
-        )
+        q, k, v = (m(normed).permute(0, 2, 3, 4, 1).reshape(b * t, h * w, c) for m in (self.q, self.k, self.v))
         weights = torch.softmax(torch.bmm(q, k.transpose(1, 2)) * c**-0.5, dim=-1)
         out = torch.bmm(weights, v).reshape(b, t, h, w, c).permute(0, 4, 1, 2, 3)
         return x + self.proj_out(out)

@@ -24,9 +24,7 @@ def regenerate(block: dict[str, Any]) -> dict[str, Tensor]:
         value = (spec["offset"] + spec["scale"] * z).astype(np.float32)
         digest.update(value.tobytes())
         tensors[spec["name"]] = torch.from_numpy(value)
-    assert digest.hexdigest() == block["sha256"], (
-        "numpy's random stream changed: golden inputs can't be rebuilt"
-    )
+    assert digest.hexdigest() == block["sha256"], "numpy's random stream changed: golden inputs can't be rebuilt"
     return tensors
 
 

@@ -112,9 +112,7 @@ def test_padding(name: str, index: np.ndarray) -> None:
 )
 def test_from_vision_features(name: str, index: np.ndarray, pooled: bool) -> None:
     """Interpolation, padding, grouping and compression in one, checked behind a plain projector and pool."""
-    params = {
-        key: value for block in ("sae", "projector") for key, value in regenerate_block(name, block).items()
-    }
+    params = {key: value for block in ("sae", "projector") for key, value in regenerate_block(name, block).items()}
     features = regenerate(CASES[name]["inputs"])["vision_features"]
     frames = interpolate_grid(features, 24)[index]
     groups = rearrange(frames, "(g t) h w c -> g t h w c", t=4)
