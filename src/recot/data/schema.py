@@ -1,7 +1,7 @@
 """What is inside a shard sample: the contract between writers and readers.
 
-A sample is one video: ``<key>.json`` and one payload, ``<key>.<extension>``. The key is the first 32 hex digits of
-the SHA-256 of the payload's content.
+A sample is one video: ``<key>.json`` and one payload, ``<key>.<extension>``. The key is the first 32 hex
+digits of the SHA-256 of the video's content. Cached features carry the key of their video.
 """
 
 import hashlib
@@ -14,6 +14,9 @@ SCHEMA_VERSION = 1
 KEY_LENGTH = 32
 VIDEO_EXTENSIONS = ("mp4", "mkv", "webm", "mov", "avi", "ts", "m4v", "3gp", "mpg", "mpeg", "flv", "wmv")
 FEATURES_EXTENSION = "features.safetensors"
+FRAMES_EXTENSION = "frames.npz"
+PAYLOAD_EXTENSIONS = {"videos": (*VIDEO_EXTENSIONS, FRAMES_EXTENSION), "features": (FEATURES_EXTENSION,)}
+"""Kind of shard -> extensions that its payloads may have."""
 REFUSED_EXTENSIONS = ("pkl", "pickle", "pyd", "pt", "pth")
 """Members that readers elsewhere would unpickle; refused by name."""
 
@@ -87,4 +90,6 @@ class VideoSample:
         try:
             return cls(**{**data, "media": Media(**data["media"]), "qa": [QA(**qa) for qa in data["qa"]]})
         except (TypeError, KeyError) as error:
-            raise DataError(f"{where}: the JSON does not have the fields of schema {SCHEMA_VERSION}: {error}") from error
+            raise DataError(
+                f"{where}: the JSON does not have the fields of schema {SCHEMA_VERSION}: {error}"
+            ) from error
