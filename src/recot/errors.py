@@ -3,6 +3,10 @@
 The entry points print these as one paragraph, without a traceback, and exit with status 2.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RecotError(ValueError):
     """Something the user gave can't be used."""
@@ -32,3 +36,21 @@ class VideoError(RecotError):
 
     def __str__(self) -> str:
         return f"{self.source}: {self.message} [{self.reason}]"
+
+
+@contextmanager
+def report_errors() -> Iterator[None]:
+    """For entry points: a ``RecotError`` ends the program with one paragraph on stderr and status 2.
+
+    Libraries wrap what a constructor raises, so causes are searched too. Any other exception passes through.
+    """
+    try:
+        yield
+    except Exception as error:
+        found: BaseException | None = error
+        while found is not None and not isinstance(found, RecotError):
+            found = found.__cause__
+        if found is None:
+            raise
+        sys.stderr.write(f"error: {' '.join(str(found).split())}\n")
+        raise SystemExit(2) from error

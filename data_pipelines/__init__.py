@@ -1,0 +1,1 @@
+"""From raw videos and annotations to shards: read records, inspect every video, decide, write."""
