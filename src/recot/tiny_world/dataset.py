@@ -1,0 +1,148 @@
+"""The embedded default data: a train and a validation folder of shards, made on first use."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from recot.atomic import new_folder
+from recot.data.schema import Media, VideoSample, content_key
+from recot.data.shard_index import sample_columns
+from recot.data.shard_writer import ShardWriter
+from recot.data.shards import ShardFolder
+from recot.errors import ConfigError, DataError
+from recot.randomness import derive_seed
+from recot.tiny_world.render import render
+from recot.tiny_world.scene import DEFAULT_FPS, DEFAULT_SIZE, Scene, check_format, make_scene
+from recot.tiny_world.truth import questions, video_id
+from recot.tiny_world.video import CODEC, encode_mp4
+
+RECIPE = 1
+"""Part of the hash that tells whether shards are up to date: raise it when a seed gives other videos."""
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyWorld:
+    """Seeded videos of moving shapes, as shard folders ``<root>/train`` and ``<root>/val``.
+
+    Args:
+        root: folder for both splits; made by ``prepare``.
+        train_videos: how many videos to train on.
+        val_videos: how many other videos to validate on.
+        frames: frames a video.
+        size: side of a frame in pixels, even.
+        fps: frames a second.
+        seed: another seed gives other videos.
+    """
+
+    root: str | Path
+    train_videos: int
+    val_videos: int
+    frames: int
+    seed: int
+    size: int = DEFAULT_SIZE
+    fps: float = DEFAULT_FPS
+
+    def prepare(self) -> None:
+        """Make the two folders unless they are there already; both appear at once or not at all.
+
+        Any number of processes may call this at the same time: one renders, the others wait.
+
+        Raises:
+            ConfigError: if no such videos can be made.
+            DataError: if ``root`` can't be written, or holds something else: shards of another spec, a
+                damaged split, other files.
+        """
+        self._check()
+        root = Path(self.root).resolve()
+        if self._is_ready(root):
+            return
+        try:
+            root.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(root.with_name(f".{root.name}.lock")):
+                if not self._is_ready(root):
+                    with new_folder(root) as folder:
+                        self._render(folder)
+        except OSError as error:
+            raise DataError(
+                f"The tiny world can't be written to {root}: {error}. Set root to a folder that you may "
+                "write to, on a disk with free space."
+            ) from error
+
+    def spec(self) -> dict[str, Any]:
+        """Everything that decides the videos' bytes."""
+        spec = {**asdict(self), "fps": float(self.fps), "recipe": RECIPE}
+        del spec["root"]
+        return spec
+
+    def spec_hash(self) -> str:
+        """Hex SHA-256 of ``spec``."""
+        return hashlib.sha256(json.dumps(self.spec(), sort_keys=True).encode()).hexdigest()
+
+    def seeds(self, split: str) -> list[int]:
+        """The scene seeds of ``train`` or ``val``."""
+        count = {"train": self.train_videos, "val": self.val_videos}[split]
+        return [derive_seed("tiny_world", self.seed, split, i) for i in range(count)]
+
+    def _check(self) -> None:
+        check_format(frames=self.frames, size=self.size, fps=self.fps)
+        if self.train_videos < 1 or self.val_videos < 1:
+            raise ConfigError(
+                f"tiny world: train_videos={self.train_videos} and val_videos={self.val_videos}, but each split "
+                "needs at least 1 video. Set both to 1 or more."
+            )
+
+    def _is_ready(self, root: Path) -> bool:
+        """Whether ``root`` holds this spec's shards, whole."""
+        if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+            return False
+        remedy = "Delete it and it is rendered again, or set another root."
+        for split in SPLITS:
+            if not (root / split).is_dir():
+                raise DataError(f"{root} holds other files than a tiny world: there is no {split}/. {remedy}")
+            try:
+                shards = ShardFolder(root / split)
+            except DataError as error:
+                raise DataError(f"The tiny world in {root} is damaged: {error} {remedy}") from error
+            if shards.config_hash != self.spec_hash():
+                raise DataError(
+                    f"{root / split} was made with other settings: {shards.meta}, now {self.spec()}. {remedy}"
+                )
+        return True
+
+    def _render(self, folder: Path) -> None:
+        """Write both splits into ``folder``."""
+        split_of: dict[str, str] = {}
+        with tqdm(total=self.train_videos + self.val_videos, desc="rendering tiny world", unit="video") as bar:
+            for split in SPLITS:
+                with ShardWriter(folder / split, config_hash=self.spec_hash(), meta=self.spec()) as writer:
+                    for seed in self.seeds(split):
+                        scene = make_scene(seed, frames=self.frames, size=self.size, fps=self.fps)
+                        payload = encode_mp4(render(scene), size=scene.size, fps=scene.fps)
+                        key = content_key(payload)
+                        if split_of.setdefault(key, split) != split:
+                            raise DataError(f"tiny world: {split} video {key} is also in train. Set another seed.")
+                        sample = make_sample(scene)
+                        writer.add(key, sample.to_json(), payload, "mp4", sample_columns(sample, fps=self.fps))
+                        bar.update()
+
+
+def make_sample(scene: Scene) -> VideoSample:
+    """The JSON member for a scene."""
+    media = Media(
+        container="mp4",
+        codec=CODEC,
+        width=scene.size,
+        height=scene.size,
+        fps=float(scene.fps),
+        is_vfr=False,
+        duration_s=scene.duration_s,
+        frames=scene.frames,
+        rotation=0,
+    )
+    return VideoSample(video_id(scene), "tiny_world", f"tiny_world:{scene.seed}", "CC0-1.0", media, questions(scene))

@@ -1,0 +1,93 @@
+"""``python -m recot.tiny_world``: plain files whose ground truth belongs to their pixels, and refusals."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import matplotlib.image
+import numpy as np
+import pytest
+
+from recot.tiny_world.__main__ import main
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "recot.tiny_world", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def arguments(folder: Path, **changes: object) -> list[str]:
+    wanted = {"out": folder, "videos": 3, "frames": 12, "seed": 2, **changes}
+    return [f"--{name}={value}" for name, value in wanted.items()]
+
+
+def test_videos_truth_annotations_and_contact_sheet(tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    result = run(*arguments(out, size=96, fps=4))
+    assert result.returncode == 0, result.stderr
+    assert str(out) in result.stdout
+    assert sorted(path.name for path in out.iterdir()) == ["annotations.json", "contact_sheet.png", "videos"]
+    annotations = json.loads((out / "annotations.json").read_text())
+    assert [entry["video"] for entry in annotations] == [f"videos/{i:06d}.mp4" for i in range(3)]
+    for entry in annotations:
+        truth = json.loads((out / entry["video"]).with_suffix(".json").read_text())
+        assert truth["sha256"] == hashlib.sha256((out / entry["video"]).read_bytes()).hexdigest()
+        with av.open(str(out / entry["video"])) as container:
+            frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        assert frames.shape == (12, 96, 96, 3)
+        for event in truth["events"]:
+            if event["kind"] == "sprite":
+                left, top, right, bottom = event["box"]
+                patch = frames[round(event["t0"] * 4), top:bottom, left:right].astype(int)
+                near = np.abs(patch - event["attributes"]["rgb"]).max(axis=2) < 40
+                assert near.mean() > 0.25, event
+        turns = entry["conversations"]
+        assert [turn["from"] for turn in turns] == ["human", "gpt"] * len(truth["qa"])
+        assert turns[0]["value"].startswith("<image>\n")
+        assert [turn["value"] for turn in turns[1::2]] == [qa["answer"] for qa in truth["qa"]]
+        assert turns[1]["value"] == truth["caption"]
+    sheet = matplotlib.image.imread(out / "contact_sheet.png")
+    assert sheet.shape[0] > 300
+    assert sheet[..., :3].std() > 0.05
+
+
+def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
+    assert run(*arguments(tmp_path / "a")).returncode == 0
+    assert main(arguments(tmp_path / "b")) == 0
+    for path in sorted((tmp_path / "a").rglob("*.*")):
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"frames": 0}, "frames=0"),
+        ({"videos": 0}, "videos=0"),
+        ({"videos": -2}, "videos=-2"),
+        ({"size": 63}, "size=63"),
+        ({"fps": 0}, "fps=0"),
+        ({"out": "/proc/nowhere/made"}, "/proc/nowhere/made"),
+        ({"out": "/dev/null/made"}, "/dev/null/made"),
+    ],
+)
+def test_impossible_requests_end_with_status_2_and_one_paragraph(
+    tmp_path: Path, changes: dict[str, object], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(tmp_path / "made", **changes)) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert named in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    result = run(*arguments(tmp_path))
+    assert result.returncode == 2
+    assert "already exists" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

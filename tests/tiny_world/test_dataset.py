@@ -1,0 +1,148 @@
+"""TinyWorld: whole or not at all, made once, the same bytes for the same spec."""
+
+import io
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import pytest
+
+from recot.data.schema import content_key
+from recot.data.shards import ShardFolder
+from recot.errors import ConfigError, DataError
+from recot.tiny_world import TinyWorld
+from recot.tiny_world.scene import make_scene
+from recot.tiny_world.truth import caption
+
+PREPARE = """
+import sys
+from recot.tiny_world import TinyWorld
+TinyWorld(root=sys.argv[1], train_videos=int(sys.argv[2]), val_videos=2, frames=16, seed=1).prepare()
+"""
+
+
+def world(root: Path, **changes: object) -> TinyWorld:
+    return replace(TinyWorld(root=root, train_videos=5, val_videos=3, frames=9, seed=4), **changes)  # type: ignore[arg-type]
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_shards_hold_the_videos_of_their_seeds_with_their_truth(tmp_path: Path) -> None:
+    made = world(tmp_path / "world", size=48, fps=5.0)
+    made.prepare()
+    keys = {}
+    for split, count in (("train", 5), ("val", 3)):
+        shards = ShardFolder(tmp_path / "world" / split)
+        assert len(shards) == count
+        shards.verify()
+        keys[split] = {shards.key(i) for i in range(count)}
+        for i, seed in enumerate(made.seeds(split)):
+            scene = make_scene(seed, frames=9, size=48, fps=5.0)
+            sample, payload = shards.sample(i), shards.payload(i)
+            assert shards.key(i) == content_key(payload)
+            assert sample.qa[0].answer == caption(scene)
+            assert sample.media.frames == shards.columns["frames"][i] == 9
+            assert sample.media.duration_s == pytest.approx(1.8)
+            with av.open(io.BytesIO(payload)) as container:
+                assert [frame.width for frame in container.decode(video=0)] == [48] * 9
+    assert len(keys["train"]) == 5
+    assert len(keys["val"]) == 3
+    assert not keys["train"] & keys["val"]
+    assert not set(made.seeds("train")) & set(made.seeds("val"))
+
+
+def test_equal_specs_give_equal_bytes_and_another_seed_gives_others(tmp_path: Path) -> None:
+    world(tmp_path / "a").prepare()
+    world(tmp_path / "b").prepare()
+    world(tmp_path / "c", seed=5).prepare()
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    a, c = (set(ShardFolder(tmp_path / name / "train").columns["key"]) for name in "ac")
+    assert not a & c
+
+
+def test_a_second_call_touches_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "not" / "there" / "yet"
+    world(root).prepare()
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    started = time.perf_counter()
+    world(root).prepare()
+    assert time.perf_counter() - started < 0.5
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "world").mkdir()
+    world(tmp_path / "world").prepare()
+    assert len(ShardFolder(tmp_path / "world" / "val")) == 3
+
+
+def test_another_spec_is_not_overwritten(tmp_path: Path) -> None:
+    world(tmp_path / "world").prepare()
+    before = contents(tmp_path / "world")
+    with pytest.raises(DataError, match=r"other settings(?s:.)*Delete it"):
+        world(tmp_path / "world", frames=10).prepare()
+    assert contents(tmp_path / "world") == before
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(DataError, match="holds other files than a tiny world"):
+        world(tmp_path).prepare()
+    assert contents(tmp_path) == {"thesis.txt": b"years of work"}
+
+
+def test_a_damaged_world_is_reported_not_trained_on(tmp_path: Path) -> None:
+    world(tmp_path / "world").prepare()
+    shard = tmp_path / "world" / "train" / "shard-000000.tar"
+    shard.chmod(0o644)
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    with pytest.raises(DataError, match=r"damaged(?s:.)*shard-000000.tar(?s:.)*Delete it"):
+        world(tmp_path / "world").prepare()
+
+
+def test_an_unwritable_root_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"file/world(?s:.)*may write to"):
+        world(tmp_path / "file" / "world").prepare()
+
+
+@pytest.mark.parametrize("changes", [{"train_videos": 0}, {"val_videos": -1}, {"frames": 0}, {"size": 65}])
+def test_impossible_worlds_are_refused_before_anything_is_written(tmp_path: Path, changes: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=r"tiny world: .*Set "):
+        world(tmp_path / "world", **changes).prepare()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_run_leaves_no_half_folder_and_the_next_one_succeeds(tmp_path: Path) -> None:
+    root = tmp_path / "world"
+    child = subprocess.Popen([sys.executable, "-c", PREPARE, str(root), "100"], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size for path in tmp_path.rglob("shard-*.tar")):
+        assert child.poll() is None, "the child ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    assert not root.exists()
+    assert list(tmp_path.rglob("shard-*.tar")), "the kill came too late to prove anything"
+
+    TinyWorld(root=root, train_videos=3, val_videos=2, frames=16, seed=1).prepare()
+    TinyWorld(root=tmp_path / "undisturbed", train_videos=3, val_videos=2, frames=16, seed=1).prepare()
+    assert contents(root) == contents(tmp_path / "undisturbed")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["undisturbed", "world"]
+
+
+def test_processes_that_start_together_make_it_once(tmp_path: Path) -> None:
+    root = tmp_path / "world"
+    command = [sys.executable, "-c", PREPARE, str(root), "20"]
+    children = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    logs = [child.communicate(timeout=60)[1] for child in children]
+    assert [child.returncode for child in children] == [0, 0], logs
+    assert sum("rendering tiny world" in log for log in logs) == 1
+    assert len(ShardFolder(root / "train")) == 20
