@@ -130,7 +130,9 @@ def decode_index(content: bytes, path: Path) -> dict[str, np.ndarray]:
         DataError: if it isn't parquet or has other columns.
     """
     try:
-        table = pq.read_table(pa.BufferReader(content))
+        # On this thread alone: Arrow's threads may drop their reference to a Python buffer only while the
+        # interpreter shuts down, which aborts the process (seen in a third of short-lived readers).
+        table = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(use_threads=False)
         if table.schema.names != INDEX_SCHEMA.names:
             raise DataError(f"has columns {table.schema.names}, expected {INDEX_SCHEMA.names}")
         table = table.cast(INDEX_SCHEMA)
