@@ -35,18 +35,21 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill, renamed to ``target`` when the block ends without an exception, and deleted
-    otherwise.
+def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A folder to fill, renamed to ``target`` when the block ends without an exception, and deleted otherwise.
 
-    The folder lies beside ``target``, hidden, and is locked: what a killed process left there is cleared.
-    Files inside must have been flushed by whoever wrote them.
+    The folder lies beside ``target``, hidden, and is locked: what a killed process left there is cleared. Files inside
+    must have been flushed by whoever wrote them.
+
+    Args:
+        target: the folder to make.
+        replace: a folder that is at ``target`` stays as it is until the end, and is then replaced and deleted.
 
     Raises:
-        DataError: if ``target`` exists and is not an empty folder, if its parent can't be written, or if
-            another process is making ``target`` right now.
+        DataError: if ``target`` exists, isn't an empty folder and isn't to be replaced, if its parent can't be written,
+            or if another process is making ``target`` right now.
     """
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+    if not replace and target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise DataError(f"{target} already exists. Choose another output folder, or delete this one first.")
     partial = target.with_name(f".{target.name}.partial")
     lock = FileLock(partial / ".lock")
@@ -68,13 +71,24 @@ def new_folder(target: Path) -> Iterator[Path]:
         yield partial
         (partial / ".lock").unlink()
         fsync_path(partial)
-        partial.rename(target)
+        if replace and target.exists():
+            _swap(partial, target)
+        else:
+            partial.rename(target)
         fsync_path(target.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     finally:
         lock.release()
+
+
+def _swap(new: Path, target: Path) -> None:
+    old = target.with_name(f".{target.name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old)
 
 
 def _clear(folder: Path, keep: str) -> None:

@@ -262,12 +262,33 @@ def test_writer_refuses(tmp_path: Path, key: str, extension: str, message: str) 
     assert len(ShardFolder(tmp_path / "s")) == 1
 
 
-@pytest.mark.parametrize("answer", [float("nan"), "half a surrogate \ud800"])
-def test_writer_refuses_json_that_others_cannot_read(tmp_path: Path, answer: object) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"qa": [{"sample_id": "1", "question": "", "answer": "half a pair \ud800"}]}, "can't be written"),
+        ({"qa": [{"sample_id": "1", "question": "", "answer": 3}]}, "answer is 3"),
+        ({"qa": [{"sample_id": "1", "question": "", "answer": "", "t_end": float("nan")}]}, "t_end is nan"),
+        ({"qa": [{"sample_id": "1", "question": "", "answer": "", "options": ["a", None]}]}, "options is"),
+        ({"licence": None}, "licence is None"),
+        ({"surprise": 1}, "surprise"),
+        ({"schema_version": 2}, "schema version 2"),
+    ],
+)
+def test_writer_refuses_json_that_readers_would_refuse(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    data = {**sample_of("x").to_json(), **change}
+    with pytest.raises(DataError, match=message), ShardWriter(tmp_path / "s", config_hash="") as writer:
+        writer.add("0" * 32, data, b"x", "mp4", sample_columns(sample_of("x")))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("frames", 0), ("frames", 2**70), ("frames", True), ("frames", "9"), ("duration_s", -1.0), ("fps", None)],
+)
+def test_impossible_media_facts_are_refused(field: str, value: object) -> None:
     data = sample_of("x").to_json()
-    data["qa"][0]["answer"] = answer
-    with pytest.raises(DataError, match="can't be written"), ShardWriter(tmp_path / "s", config_hash="") as w:
-        w.add("0" * 32, data, b"x", "mp4", sample_columns(sample_of("x")))
+    data["media"][field] = value
+    with pytest.raises(DataError, match="here: the JSON does not have the fields"):
+        VideoSample.from_json(data, "here")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -5,20 +5,26 @@ digits of the SHA-256 of the video's content. Cached features carry the key of t
 """
 
 import hashlib
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin
 
 from recot.errors import DataError
 
 SCHEMA_VERSION = 1
 KEY_LENGTH = 32
-VIDEO_EXTENSIONS = ("mp4", "mkv", "webm", "mov", "avi", "ts", "m4v", "3gp", "mpg", "mpeg", "flv", "wmv")
+VIDEO_EXTENSIONS = ("mp4", "mkv", "webm", "mov", "avi", "ts", "m4v", "3gp", "mpg", "mpeg", "flv", "wmv", "ogv")
 FEATURES_EXTENSION = "features.safetensors"
 FRAMES_EXTENSION = "frames.npz"
 PAYLOAD_EXTENSIONS = {"videos": (*VIDEO_EXTENSIONS, FRAMES_EXTENSION), "features": (FEATURES_EXTENSION,)}
 """Kind of shard -> extensions that its payloads may have."""
 REFUSED_EXTENSIONS = ("pkl", "pickle", "pyd", "pt", "pth")
 """Members that readers elsewhere would unpickle; refused by name."""
+
+_LARGEST = 2**40  # frames or seconds; guards the index's 64-bit columns against forged numbers
+_T = TypeVar("_T")
 
 
 def content_key(content: bytes) -> str:
@@ -41,7 +47,11 @@ class QA:
 
 @dataclass(frozen=True)
 class Media:
-    """Probed facts of a video. Width and height are as shown, after rotation (degrees, 0/90/180/270)."""
+    """Probed facts of a video. Width and height are as shown, after rotation (degrees, 0/90/180/270).
+
+    ``frames`` counts the frames that a player shows; ``missing_frames`` lists, ascending, those among them (0 is the
+    first one) that are damaged and don't decode.
+    """
 
     container: str
     codec: str
@@ -52,6 +62,7 @@ class Media:
     duration_s: float
     frames: int
     rotation: int
+    missing_frames: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ class VideoSample:
         """Parse the JSON member; ``where`` names shard and key in errors.
 
         Raises:
-            DataError: on a missing or unknown field, or another schema version.
+            DataError: on a missing or unknown field, a value of another type, or another schema version.
         """
         if not isinstance(data, dict) or "schema_version" not in data:
             raise DataError(
@@ -88,8 +99,31 @@ class VideoSample:
                 "Write the shards again with this version's `data_pipelines/prune.py`."
             )
         try:
-            return cls(**{**data, "media": Media(**data["media"]), "qa": [QA(**qa) for qa in data["qa"]]})
+            media, turns = _build(Media, data["media"]), [_build(QA, qa) for qa in data["qa"]]
+            if not (1 <= media.frames <= _LARGEST and 0 <= media.duration_s <= _LARGEST):
+                raise TypeError(f"{media.frames} frames in {media.duration_s} s")
+            return _build(cls, {**data, "media": media, "qa": turns})
         except (TypeError, KeyError) as error:
             raise DataError(
                 f"{where}: the JSON does not have the fields of schema {SCHEMA_VERSION}: {error}"
             ) from error
+
+
+def _build(kind: type[_T], values: Mapping[str, Any]) -> _T:
+    """An instance of a dataclass whose fields have the types that they are declared with, or a ``TypeError``."""
+    instance = kind(**values)
+    for declared in fields(instance):  # type: ignore[arg-type]
+        value = getattr(instance, declared.name)
+        if not _fits(value, declared.type):
+            raise TypeError(f"{declared.name} is {value!r}, expected {declared.type}")
+    return instance
+
+
+def _fits(value: Any, expected: Any) -> bool:
+    if get_origin(expected) is list:
+        return isinstance(value, list) and all(_fits(item, get_args(expected)[0]) for item in value)
+    if get_origin(expected) is UnionType:
+        return any(_fits(value, option) for option in get_args(expected))
+    if expected is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, expected) and (expected is bool or not isinstance(value, bool))

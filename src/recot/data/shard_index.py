@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from recot.data.schema import SCHEMA_VERSION, VideoSample
 from recot.errors import DataError
 from recot.grouping import GROUP_SIZE
+from recot.video_io import FrameSampling
 
 INDEX_NAME = "index.parquet"
 MANIFEST_NAME = "shards.json"
@@ -59,7 +60,7 @@ def sample_columns(sample: VideoSample, *, fps: float = 1.0, tokens_per_group: i
         ``visual_tokens`` is groups x ``tokens_per_group``; ``text_tokens`` counts the words between white
         space of all questions, options and answers.
     """
-    frames = max(1, math.ceil(sample.media.duration_s * fps - 1e-6))
+    frames = FrameSampling(fps=fps).planned_count(sample.media.frames, sample.media.duration_s)
     texts = [text for qa in sample.qa for text in (qa.question, qa.answer, *qa.options)]
     return {
         "frames": sample.media.frames,

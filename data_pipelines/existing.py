@@ -1,0 +1,54 @@
+"""Whether an output is there already, and whether the same command would make it again."""
+
+import hashlib
+from pathlib import Path
+
+from data_pipelines.config import PruneConfig
+from data_pipelines.records import Records
+from data_pipelines.summary import Summary
+from recot.errors import DataError
+
+
+def hash_input(source: Path, records: Records) -> str:
+    """16 hex digits of the annotations' content and of the name, size and time of every video."""
+    digest = hashlib.sha256(source.read_bytes() if source.is_file() else b"")
+    for record in records.videos:
+        try:
+            status = record.path.stat()
+            facts = f"{status.st_size}\0{status.st_mtime_ns}"
+        except (OSError, ValueError):
+            facts = "missing"
+        digest.update(f"\0{record.video_id}\0{facts}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def existing_summary(config: PruneConfig, output: Path, input_hash: str) -> Summary | None:
+    """The summary of an output that is up to date, None if there is nothing yet or it is to be replaced.
+
+    Raises:
+        DataError: if the output holds something else, or was made otherwise and ``overwrite`` is off.
+    """
+    summary = Summary.read(output)
+    if summary is None:
+        if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+            raise DataError(
+                f"output={output} exists and was not made by prune.py, so it is left alone. "
+                "Choose another output folder."
+            )
+        return None
+    changed = [
+        what
+        for what, ours, theirs in (
+            ("config", config.hash(), summary.config_hash),
+            ("input", input_hash, summary.input_hash),
+        )
+        if ours != theirs
+    ]
+    if not changed:
+        return summary
+    if config.overwrite:
+        return None
+    raise DataError(
+        f"output={output} was made with another {' and '.join(changed)}. "
+        "Add overwrite=true to replace it, or choose another output folder."
+    )
