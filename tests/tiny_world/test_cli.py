@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import av
@@ -11,6 +12,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from data_pipelines.records import read_records
 from recot.tiny_world.__main__ import main
 
 
@@ -30,12 +32,12 @@ def test_videos_truth_annotations_and_contact_sheet(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert str(out) in result.stdout
     assert sorted(path.name for path in out.iterdir()) == ["annotations.json", "contact_sheet.png", "videos"]
-    annotations = json.loads((out / "annotations.json").read_text())
-    assert [entry["video"] for entry in annotations] == [f"videos/{i:06d}.mp4" for i in range(3)]
-    for entry in annotations:
-        truth = json.loads((out / entry["video"]).with_suffix(".json").read_text())
-        assert truth["sha256"] == hashlib.sha256((out / entry["video"]).read_bytes()).hexdigest()
-        with av.open(str(out / entry["video"])) as container:
+    for i in range(3):
+        video = out / f"videos/{i:06d}.mp4"
+        truth = json.loads(video.with_suffix(".json").read_text())
+        assert truth["video"] == f"videos/{i:06d}.mp4"
+        assert truth["sha256"] == hashlib.sha256(video.read_bytes()).hexdigest()
+        with av.open(str(video)) as container:
             frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
         assert frames.shape == (12, 96, 96, 3)
         for event in truth["events"]:
@@ -44,14 +46,21 @@ def test_videos_truth_annotations_and_contact_sheet(tmp_path: Path) -> None:
                 patch = frames[round(event["t0"] * 4), top:bottom, left:right].astype(int)
                 near = np.abs(patch - event["attributes"]["rgb"]).max(axis=2) < 40
                 assert near.mean() > 0.25, event
-        turns = entry["conversations"]
-        assert [turn["from"] for turn in turns] == ["human", "gpt"] * len(truth["qa"])
-        assert turns[0]["value"].startswith("<image>\n")
-        assert [turn["value"] for turn in turns[1::2]] == [qa["answer"] for qa in truth["qa"]]
-        assert turns[1]["value"] == truth["caption"]
     sheet = matplotlib.image.imread(out / "contact_sheet.png")
     assert sheet.shape[0] > 300
     assert sheet[..., :3].std() > 0.05
+
+
+def test_the_pruning_pipeline_reads_the_annotations_as_they_were_meant(tmp_path: Path) -> None:
+    assert main(arguments(tmp_path / "made", videos=5)) == 0
+    records = read_records(tmp_path / "made" / "annotations.json", None)
+    assert not records.rejected
+    assert len(records.videos) == 5
+    for record in records.videos:
+        assert record.path.is_file()
+        assert record.source == "tiny_world"
+        truth = json.loads(record.path.with_suffix(".json").read_text())
+        assert [asdict(qa) for qa in record.qa] == truth["qa"]
 
 
 def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:

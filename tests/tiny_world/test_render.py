@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from recot.tiny_world.motion import Static
 from recot.tiny_world.render import paint_background, render, sprite_box
-from recot.tiny_world.scene import BACKGROUNDS, COLOURS, SHAPES, Scene, Shot, Sprite, Static, make_scene
+from recot.tiny_world.scene import BACKGROUNDS, COLOURS, SHAPES, Scene, Shot, Sprite, make_scene
 from recot.tiny_world.truth import BOUNCES, CIRCLES, STAYS, STRAIGHT, movement
 
 SCENES = [make_scene(seed, frames=24, size=64, fps=8.0) for seed in range(40)]

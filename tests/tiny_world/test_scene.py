@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recot.errors import ConfigError
-from recot.tiny_world.scene import MAX_SPRITES, SPEED, Bouncing, Scene, Static, make_scene
+from recot.tiny_world.motion import Bouncing, Static
+from recot.tiny_world.scene import MAX_SPRITES, SPEED, Scene, make_scene
 from recot.tiny_world.truth import events, questions
 
 scenes = st.builds(

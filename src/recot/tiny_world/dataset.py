@@ -19,7 +19,7 @@ from recot.randomness import derive_seed
 from recot.tiny_world.render import render
 from recot.tiny_world.scene import DEFAULT_FPS, DEFAULT_SIZE, Scene, check_format, make_scene
 from recot.tiny_world.truth import questions, video_id
-from recot.tiny_world.video import CODEC, encode_mp4
+from recot.tiny_world.video import CODEC, CONTAINER, encode_mp4
 
 RECIPE = 1
 """Part of the hash that tells whether shards are up to date: raise it when a seed gives other videos."""
@@ -135,7 +135,7 @@ class TinyWorld:
 def make_sample(scene: Scene) -> VideoSample:
     """The JSON member for a scene."""
     media = Media(
-        container="mp4",
+        container=CONTAINER,
         codec=CODEC,
         width=scene.size,
         height=scene.size,

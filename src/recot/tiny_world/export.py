@@ -17,7 +17,7 @@ from recot.errors import ConfigError, DataError
 from recot.randomness import derive_seed
 from recot.tiny_world.render import render
 from recot.tiny_world.scene import Scene, check_format, make_scene
-from recot.tiny_world.truth import caption, events, questions, video_id
+from recot.tiny_world.truth import caption, events, questions
 from recot.tiny_world.video import encode_mp4
 
 SHEET_VIDEOS = 12
@@ -45,12 +45,11 @@ def export(out: Path, *, videos: int, frames: int, size: int, fps: float, seed: 
     try:
         with new_folder(out.resolve()) as folder:
             (folder / "videos").mkdir()
-            annotations = [
-                _write_video(scene, folder, f"videos/{i:06d}.mp4")
-                for i, scene in enumerate(tqdm(scenes, desc="rendering tiny world", unit="video"))
-            ]
+            rows: list[dict[str, Any]] = []
+            for i, scene in enumerate(tqdm(scenes, desc="rendering tiny world", unit="video")):
+                rows += _write_video(scene, folder, f"videos/{i:06d}.mp4")
             _contact_sheet(scenes[:SHEET_VIDEOS]).savefig(folder / "contact_sheet.png")
-            write_file(folder / "annotations.json", _json(annotations))
+            write_file(folder / "annotations.json", _json(rows))
     except OSError as error:
         raise DataError(
             f"The videos can't be written to {out}: {error}. Choose a folder that you may write to, "
@@ -58,8 +57,8 @@ def export(out: Path, *, videos: int, frames: int, size: int, fps: float, seed: 
         ) from error
 
 
-def _write_video(scene: Scene, folder: Path, name: str) -> dict[str, Any]:
-    """Write the mp4 and its JSON, and return its entry in the annotations."""
+def _write_video(scene: Scene, folder: Path, name: str) -> list[dict[str, Any]]:
+    """Write the mp4 and its JSON, and return its rows of the annotations."""
     content = encode_mp4(render(scene), size=scene.size, fps=scene.fps)
     asked = questions(scene)
     write_file(folder / name, content)
@@ -76,16 +75,24 @@ def _write_video(scene: Scene, folder: Path, name: str) -> dict[str, Any]:
         "qa": [asdict(qa) for qa in asked],
     }
     write_file((folder / name).with_suffix(".json"), _json(truth))
-    turns = [turn for i, qa in enumerate(asked) for turn in _turns(qa, opening="<image>\n" if i == 0 else "")]
-    return {"id": video_id(scene), "data_source": "tiny_world", "video": name, "conversations": turns}
+    return [_row(qa, name) for qa in asked]
 
 
-def _turns(qa: QA, opening: str) -> list[dict[str, str]]:
-    options = f" Choose one of: {', '.join(qa.options)}." if qa.options else ""
-    return [
-        {"from": "human", "value": f"{opening}{qa.question}{options}"},
-        {"from": "gpt", "value": qa.answer},
-    ]
+def _row(qa: QA, video: str) -> dict[str, Any]:
+    """A question as a conversation about a video, with the fields that ``data_pipelines/prune.py`` reads beside it."""
+    return {
+        "id": qa.sample_id,
+        "data_source": "tiny_world",
+        "video": video,
+        "conversations": [
+            {"from": "human", "value": f"<image>\n{qa.question}"},
+            {"from": "gpt", "value": qa.answer},
+        ],
+        "task_type": qa.task_type,
+        "options": qa.options,
+        "t_start": qa.t_start,
+        "t_end": qa.t_end,
+    }
 
 
 def _json(value: Any) -> bytes:

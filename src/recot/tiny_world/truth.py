@@ -11,18 +11,9 @@ from typing import Any
 
 from recot.data.schema import QA
 from recot.randomness import keyed_rng
+from recot.tiny_world.motion import Bouncing, Circular, Static
 from recot.tiny_world.render import sprite_box
-from recot.tiny_world.scene import (
-    COLOURS,
-    DIRECTIONS,
-    SHAPES,
-    Bouncing,
-    Circular,
-    Scene,
-    Shot,
-    Sprite,
-    Static,
-)
+from recot.tiny_world.scene import COLOURS, DIRECTIONS, SHAPES, Scene, Shot, Sprite
 
 MAX_QUESTIONS = 4  # a video, beside the caption (our choice)
 STAYS, BOUNCES, CIRCLES = "stays still", "bounces off the edges", "moves in a circle"
@@ -129,8 +120,7 @@ def _about_scene(scene: Scene) -> list[QA]:
     number = str(len(scene.sprites))
     asked = [QA("", "How many shapes appear in the video?", number, "count", t_start=0.0, t_end=end)]
     for shot in scene.shots[1:]:
-        at = shot.start / scene.fps
-        asked.append(_when("When does the scene cut to another one?", at, scene.fps))
+        asked.append(_when("When does the scene cut to another one?", shot.start, scene.fps))
     return asked
 
 
@@ -147,10 +137,11 @@ def _about_sprite(sprite: Sprite, shot: Shot, fps: float, *, is_only_of_shape: b
         question = f"How does the {_name(sprite)} move?"
         asked.append(QA("", question, moves, "motion", options=options, t_start=t0, t_end=t1))
     if sprite.start > shot.start:
-        asked.append(_when(f"When does the {_name(sprite)} appear?", t0, fps))
+        asked.append(_when(f"When does the {_name(sprite)} appear?", sprite.start, fps))
     return asked
 
 
-def _when(question: str, at: float, fps: float) -> QA:
+def _when(question: str, frame: int, fps: float) -> QA:
     """A change is seen on the frame before it and the frame at it."""
-    return QA("", question, f"At {at:.2f} s.", "temporal", t_start=at - 1 / fps, t_end=at + 1 / fps)
+    answer = f"At {frame / fps:.2f} s."
+    return QA("", question, answer, "temporal", t_start=(frame - 1) / fps, t_end=(frame + 1) / fps)

@@ -9,6 +9,8 @@ import numpy as np
 from av.video.reformatter import Colorspace
 
 CODEC = "h264"
+CONTAINER = "mov,mp4,m4a,3gp,3g2,mj2"
+"""FFmpeg's names, as a probe gives them."""
 
 
 def encode_mp4(frames: Iterable[np.ndarray], *, size: int, fps: float) -> bytes:
