@@ -37,11 +37,12 @@ def typed_config(cfg: DictConfig) -> PruneConfig:
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prune")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
-    # Every worker process imports this file again: what only this process needs (webdataset brings torch) stays here.
-    from data_pipelines.pipeline import prune
-
     with report_errors():
-        prune(typed_config(cfg))
+        config = typed_config(cfg)
+        # Every worker process imports this file again: webdataset, which brings torch, is for this process only.
+        from data_pipelines.pipeline import prune
+
+        prune(config)
 
 
 if __name__ == "__main__":

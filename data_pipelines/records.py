@@ -110,9 +110,14 @@ def _read_folder(folder: Path) -> Records:
             f"source={folder} holds no videos (looked in all subfolders for .{', .'.join(VIDEO_EXTENSIONS)}). "
             "Give another folder, or an annotation file that names the videos."
         )
-    name = folder.resolve().name
-    videos = [VideoRecord(video_id, folder / video_id, name) for video_id in found]
+    source = _as_text(folder.resolve().name)
+    videos = [VideoRecord(_as_text(name), folder / name, source) for name in found]
     return Records(videos, ignored_files=len(visible) - len(found))
+
+
+def _as_text(name: str) -> str:
+    """A file name as UTF-8 can hold it; on disk, names may be any bytes."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _extension(path: Path) -> str:
@@ -123,12 +128,13 @@ def _read_annotations(file: Path, video_root: Path) -> Records:
     videos: dict[str, VideoRecord] = {}
     rejected: list[RejectedRow] = []
     uses: Counter[str] = Counter()
+    name = _as_text(file.stem)
     rows = 0
     for rows, (where, row) in enumerate(_parse_rows(file), start=1):
         try:
             if isinstance(row, ValueError):
                 raise _Rejection("not_json", f"the line is not JSON: {row}")
-            record = _to_record(row, file.stem, video_root, fallback_id=f"{file.stem}-{rows}")
+            record = _to_record(row, name, video_root, fallback_id=f"{name}-{rows}")
         except _Rejection as error:
             rejected.append(RejectedRow(where, error.reason, str(error)))
             continue
@@ -163,10 +169,11 @@ def _parse_rows(file: Path) -> Iterator[tuple[str, Any]]:
             f"source={file} can't be read as UTF-8 text: {error}. Expected annotations (.json or .jsonl) or a folder "
             "of videos."
         ) from error
+    name = _as_text(file.name)
     if text.lstrip()[:1] != "[":
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
-                yield f"{file.name}:{number}", _parse_line(line)
+                yield f"{name}:{number}", _parse_line(line)
         return
     try:
         rows = json.loads(text)
@@ -176,7 +183,7 @@ def _parse_rows(file: Path) -> Iterator[tuple[str, Any]]:
             "then only the damaged lines are left out."
         ) from error
     for number, row in enumerate(rows, start=1):
-        yield f"{file.name}[{number}]", row
+        yield f"{name}[{number}]", row
 
 
 def _parse_line(line: str) -> Any:

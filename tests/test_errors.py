@@ -26,6 +26,13 @@ def test_the_cause_of_a_wrapped_error_is_reported(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "error: a.mp4: the file is empty [empty_file]\n"
 
 
+def test_an_interrupt_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, report_errors():
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"
+
+
 def test_other_errors_pass_through() -> None:
     with pytest.raises(KeyError), report_errors():
         raise KeyError("a bug of ours")

@@ -42,10 +42,14 @@ class VideoError(RecotError):
 def report_errors() -> Iterator[None]:
     """For entry points: a ``RecotError`` ends the program with one paragraph on stderr and status 2.
 
-    Libraries wrap what a constructor raises, so causes are searched too. Any other exception passes through.
+    Libraries wrap what a constructor raises, so causes are searched too. Ctrl-C ends it with status 130. Any other
+    exception passes through.
     """
     try:
         yield
+    except KeyboardInterrupt as error:
+        sys.stderr.write("\ninterrupted\n")
+        raise SystemExit(130) from error
     except Exception as error:
         found: BaseException | None = error
         while found is not None and not isinstance(found, RecotError):

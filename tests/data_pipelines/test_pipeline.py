@@ -1,0 +1,240 @@
+"""The whole road on small mp4s: what is kept, what is dropped and why, and that the output is whole or absent."""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import pyarrow.parquet as pq
+import pytest
+
+from data_pipelines.audit import AUDIT_SCHEMA
+from data_pipelines.config import PruneConfig
+from data_pipelines.pipeline import prune
+from recot.data.schema import content_key
+from recot.data.shards import ShardFolder
+from recot.errors import ConfigError, DataError
+from recot.video_io import probe
+from tests.data_pipelines.conftest import mp4
+
+MakeConfig = Callable[..., PruneConfig]
+
+
+def audit(output: Path) -> list[dict[str, Any]]:
+    table = pq.read_table(output / "audit.parquet")
+    assert table.schema.equals(AUDIT_SCHEMA)
+    return list(table.to_pylist())
+
+
+def drops(output: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in audit(output):
+        if row["verdict"] == "drop":
+            found.setdefault(row["sample_id"], []).append(row["reason_code"])
+    return found
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_folder_of_videos(clips: Path, clip_bytes: list[bytes], tmp_path: Path, make_config: MakeConfig) -> None:
+    output = tmp_path / "out"
+    summary = prune(make_config(f"source={clips}", f"output={output}", "licence=CC0-1.0"))
+    shards = ShardFolder(output / "train")
+    assert [shards.payload(i) for i in range(len(shards))] == clip_bytes
+    assert not (output / "val").exists()
+    for i, content in enumerate(clip_bytes):
+        sample, facts = shards.sample(i), probe(content)
+        name = f"{'a' if i < 3 else 'b'}/{i}.mp4"
+        assert (sample.video_id, sample.source, sample.licence) == (name, "clips", "CC0-1.0")
+        assert sample.source_uri == (clips / name).as_uri()
+        media = sample.media
+        assert (media.frames, media.codec, media.width, media.height) == (facts.frames, "h264", 32, 32)
+        assert media.duration_s == facts.duration_s == pytest.approx((6 + 2 * i) / 10)
+        assert media.missing_frames == []
+    assert drops(output) == {}
+    assert {row["config_hash"] for row in audit(output)} == {shards.config_hash} == {summary.config_hash}
+    assert (summary.videos.input, summary.videos.kept) == (6, 6)
+    # 1 frame a second of 0.6 to 1.6 s: one group; at 10 fps 6 to 16 frames: 2, 2, 3, 3, 4, 4 groups
+    assert shards.columns["visual_tokens"].tolist() == [144] * 6
+
+
+def test_annotations_with_bad_rows_and_bad_videos(
+    clips: Path, clip_bytes: list[bytes], tmp_path: Path, make_config: MakeConfig
+) -> None:
+    (clips / "cut.mp4").write_bytes(clip_bytes[0][:300])
+    (clips / "short.mp4").write_bytes(mp4(seed=99, frames=3))
+    (clips / "text.mp4").write_text("no video at all")
+    (clips / "empty.mp4").write_bytes(b"")
+    (clips / "copy.mkv").write_bytes(clip_bytes[1])
+    names = ["a/0.mp4", "a/1.mp4", "cut.mp4", "short.mp4", "text.mp4", "empty.mp4", "gone.mp4", "copy.mkv", "a/1.mp4"]
+    rows = [json.dumps({"id": f"q{i}", "video": v, "question": "How?", "answer": "So."}) for i, v in enumerate(names)]
+    rows.insert(3, "{broken")
+    source = tmp_path / "questions.jsonl"
+    source.write_text("\n".join(rows))
+    output = tmp_path / "out"
+    sampling = ["sampling.fps=10", "sampling.tokens_per_group=9"]
+    summary = prune(make_config(f"source={source}", f"output={output}", f"video_root={clips}", *sampling))
+    assert drops(output) == {
+        "questions.jsonl:4": ["not_json"],
+        "cut.mp4": ["unreadable_container"],
+        "short.mp4": ["too_few_frames"],
+        "text.mp4": ["unreadable_container"],
+        "empty.mp4": ["empty_file"],
+        "gone.mp4": ["not_found"],
+        "copy.mkv": ["duplicate_content"],
+    }
+    shards = ShardFolder(output / "train")
+    asked = {shards.sample(i).video_id: [qa.sample_id for qa in shards.sample(i).qa] for i in range(len(shards))}
+    assert asked == {"a/0.mp4": ["q0"], "a/1.mp4": ["q1", "q8", "q7"]}
+    assert shards.columns["n_qa"].tolist() == [1, 3]
+    assert shards.columns["text_tokens"].tolist() == [2, 6]
+    assert shards.columns["visual_tokens"].tolist() == [2 * 9, 2 * 9]  # 6 and 8 frames in groups of 4
+    assert vars(summary.videos) == {"input": 8, "kept": 2, "dropped": 6}
+    assert vars(summary.rows) == {"input": 10, "kept": 9, "dropped": 1}
+    assert vars(summary.questions) == {"input": 9, "kept": 4, "dropped": 5}
+    short = [row for row in audit(output) if row["sample_id"] == "short.mp4"]
+    assert [(r["signal"], r["value"], r["threshold"], r["threshold_source"], r["verdict"]) for r in short] == [
+        ("decodable", 1.0, None, None, "pass"),
+        ("health", 1.0, 0.95, "thresholds.min_health", "pass"),
+        ("frames", 3.0, 4.0, "thresholds.min_frames", "drop"),
+    ]
+
+
+def test_damaged_frames_are_listed_or_drop_the_video(clips: Path, tmp_path: Path, make_config: MakeConfig) -> None:
+    content = mp4(seed=7, frames=60)
+    (clips / "damaged.mp4").write_bytes(zero_last_frame(content))
+    source = f"source={clips}"
+    prune(make_config(source, f"output={tmp_path / 'strict'}", "thresholds.min_health=1"))
+    assert drops(tmp_path / "strict") == {"damaged.mp4": ["low_health"]}
+    prune(make_config(source, f"output={tmp_path / 'out'}"))
+    assert drops(tmp_path / "out") == {}
+    shards = ShardFolder(tmp_path / "out" / "train")
+    media = {shards.sample(i).video_id: shards.sample(i).media for i in range(len(shards))}["damaged.mp4"]
+    assert (media.frames, media.missing_frames) == (60, [59])
+
+
+def zero_last_frame(content: bytes) -> bytes:
+    """The video with the packet of its last frame overwritten by zeros."""
+    with av.open(io.BytesIO(content)) as container:
+        last = [packet for packet in container.demux(video=0) if packet.size][-1]
+    return content[: last.pos] + bytes(last.size) + content[last.pos + last.size :]
+
+
+def test_the_number_of_workers_changes_nothing(clips: Path, tmp_path: Path, make_config: MakeConfig) -> None:
+    (clips / "empty.mp4").write_bytes(b"")
+    outputs = [tmp_path / f"out{workers}" for workers in (1, 3)]
+    for workers, output in zip((1, 3), outputs, strict=True):
+        prune(make_config(f"source={clips}", f"output={output}", f"workers={workers}", "val_fraction=0.3"))
+    one, three = (files(output) for output in outputs)
+    assert one.pop("audit.parquet") != b""
+    three.pop("audit.parquet")
+    assert one == three
+    rows = [[{**row, "elapsed_ms": None} for row in audit(output)] for output in outputs]
+    assert rows[0] == rows[1]
+
+
+def test_validation_takes_the_smallest_keys(
+    clips: Path, clip_bytes: list[bytes], tmp_path: Path, make_config: MakeConfig
+) -> None:
+    output = tmp_path / "out"
+    prune(make_config(f"source={clips}", f"output={output}", "val_fraction=0.2", "shards.max_samples=2"))
+    keys = sorted(content_key(content) for content in clip_bytes)
+    val, train = ShardFolder(output / "val"), ShardFolder(output / "train")
+    assert sorted(val.columns["key"].tolist()) == keys[:2]  # 0.2 x 6 rounded up
+    assert sorted(train.columns["key"].tolist()) == keys[2:]
+    assert sorted(p.name for p in (output / "train").glob("*.tar")) == ["shard-000000.tar", "shard-000001.tar"]
+    with pytest.raises(DataError, match="leaves none to train"):
+        prune(make_config(f"source={clips}", f"output={tmp_path / 'out2'}", "val_fraction=0.99"))
+    assert not (tmp_path / "out2").exists()
+
+
+def test_the_same_command_again_does_nothing(
+    clips: Path, tmp_path: Path, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    arguments = [f"source={clips}", f"output={output}"]
+    first = prune(make_config(*arguments))
+    before = {p: p.stat().st_mtime_ns for p in output.rglob("*")}
+    capsys.readouterr()
+    assert prune(make_config(*arguments, "workers=1")) == first
+    assert "is up to date" in capsys.readouterr().out
+    assert {p: p.stat().st_mtime_ns for p in output.rglob("*")} == before
+
+    with pytest.raises(DataError, match="another config"):
+        prune(make_config(*arguments, "licence=MIT"))
+    (clips / "new.mp4").write_bytes(mp4(seed=50))
+    with pytest.raises(DataError, match=r"another input.*overwrite=true"):
+        prune(make_config(*arguments))
+    assert {p: p.stat().st_mtime_ns for p in output.rglob("*")} == before
+
+    assert prune(make_config(*arguments, "overwrite=true")).videos.kept == 7
+    assert len(ShardFolder(output / "train")) == 7
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clips", "out"]
+
+
+@pytest.mark.parametrize("overwrite", ["true", "false"])
+@pytest.mark.parametrize("what", ["folder", "file", "foreign summary"])
+def test_what_others_made_is_left_alone(
+    clips: Path, tmp_path: Path, make_config: MakeConfig, overwrite: str, what: str
+) -> None:
+    output = tmp_path / "out"
+    if what == "file":
+        output.write_text("precious")
+    else:
+        output.mkdir()
+        (output / ("summary.json" if what == "foreign summary" else "thesis.doc")).write_text("precious")
+    with pytest.raises(DataError, match=r"not made by prune|not written by prune"):
+        prune(make_config(f"source={clips}", f"output={output}", f"overwrite={overwrite}"))
+    assert "precious" in {p.read_text() for p in [output, *output.glob("*")] if p.is_file()}
+
+
+def test_no_usable_video(clips: Path, tmp_path: Path, make_config: MakeConfig) -> None:
+    shutil.rmtree(clips / "a")
+    for path in clips.rglob("*.mp4"):
+        path.write_bytes(path.read_bytes()[:100])
+    (clips / "b" / "6.mp4").write_bytes(b"")
+    with pytest.raises(DataError, match=r"none of 4 videos.*\(3 x unreadable_container, 1 x empty_file\).*b/3\.mp4"):
+        prune(make_config(f"source={clips}", f"output={tmp_path / 'out'}"))
+    assert [p.name for p in tmp_path.iterdir()] == ["clips"]
+
+
+def test_too_short_videos_only(tmp_path: Path, make_config: MakeConfig) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.mp4").write_bytes(mp4(seed=1, frames=3))
+    with pytest.raises(DataError, match=r"1 x too_few_frames.*frames is 3"):
+        prune(make_config(f"source={tmp_path / 'clips'}", f"output={tmp_path / 'out'}"))
+
+
+def test_large_files_are_dropped_with_their_reason(clips: Path, tmp_path: Path, make_config: MakeConfig) -> None:
+    os.truncate(clips / "a" / "0.mp4", 3 * 2**20)
+    prune(make_config(f"source={clips}", f"output={tmp_path / 'out'}", "limits.max_file_mib=2"))
+    assert drops(tmp_path / "out") == {"a/0.mp4": ["too_large_file"]}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("val_fraction=1", "val_fraction=1"),
+        ("val_fraction=-0.1", "val_fraction=-0.1"),
+        ("val_fraction=.nan", "val_fraction=nan"),
+        ("workers=0", "workers=0"),
+        ("workers=many", "workers: Value 'many'"),
+        ("thresholds.min_health=1.5", "thresholds.min_health=1.5"),
+        ("thresholds.min_frames=0", "thresholds.min_frames=0"),
+        ("limits.timeout_s=0", "limits.timeout_s=0"),
+        ("sampling.fps=-1", "sampling.fps=-1"),
+        ("shards.max_samples=0", "shards.max_samples=0"),
+        ("source=???", "source is missing"),
+        ("overwrite=maybe", "overwrite: Value 'maybe'"),
+    ],
+)
+def test_impossible_values(tmp_path: Path, make_config: MakeConfig, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace(".", r"\.")) as caught:
+        prune(make_config(f"source={tmp_path}", f"output={tmp_path / 'out'}", override))
+    assert "\n" not in str(caught.value)

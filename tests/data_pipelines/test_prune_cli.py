@@ -1,0 +1,175 @@
+"""``python data_pipelines/prune.py`` as a user runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from recot.data.shards import ShardFolder
+from recot.video_io import decode, probe
+from tests.conftest import REPO
+
+PRUNE = [sys.executable, str(REPO / "data_pipelines" / "prune.py")]
+
+
+def run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PRUNE, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def test_relative_paths_and_no_litter(clips: Path, tmp_path: Path) -> None:
+    done = run(tmp_path, "source=clips", "output=deep/er/out", "val_fraction=0.3", "workers=2")
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clips", "deep"]
+    output = tmp_path / "deep" / "er" / "out"
+    assert sorted(p.name for p in output.iterdir()) == ["audit.parquet", "summary.json", "train", "val"]
+    assert [p.name for p in output.parent.iterdir()] == ["out"]
+    assert len(ShardFolder(output / "train")) == 4
+    assert "inspecting" in done.stderr
+    for said in ("videos", "train shards (4 videos): deep/er/out/train", "val shards (2 videos)", "audit.parquet"):
+        assert said in done.stdout
+    again = run(tmp_path, "source=clips", "output=deep/er/out", "val_fraction=0.3")
+    assert again.returncode == 0
+    assert "Nothing to do" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["output=out"], "source is missing: give source=<path>"),
+        (["source=clips"], "output is missing: give output=<path>"),
+        (["source=nowhere", "output=out"], "source=nowhere: there is no such file or folder"),
+        (["source=images", "output=out"], "recot compresses videos"),
+        (["source=clips", "output=out", "+surprise=1"], "surprise: "),
+    ],
+)
+def test_user_errors_are_one_paragraph(clips: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"x")
+    done = run(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_key_is_refused(clips: Path, tmp_path: Path) -> None:
+    done = run(tmp_path, "source=clips", "output=out", "wrokers=2")
+    assert done.returncode == 1
+    assert "Key 'wrokers' is not in struct" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_leaves_nothing_half(clips: Path, tmp_path: Path, kill: signal.Signals) -> None:
+    arguments = ["source=clips", "output=out", "workers=1"]
+    process = subprocess.Popen([*PRUNE, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / ".out.partial" / ".lock").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(kill)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == (130 if kill == signal.SIGINT else -signal.SIGKILL)
+    assert b"Traceback" not in said
+    assert not (tmp_path / "out").exists()
+    done = run(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert len(ShardFolder(tmp_path / "out" / "train")) == 6
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clips", "out"]
+
+
+def test_two_runs_into_one_output(clips: Path, tmp_path: Path) -> None:
+    both = [
+        subprocess.Popen([*PRUNE, "source=clips", "output=out"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    errors = [process.communicate(timeout=120)[1] for process in both]
+    codes = [process.returncode for process in both]
+    assert sorted(codes) in ([0, 2], [0, 0])  # [0, 0] if the second one started after the first was done
+    assert all("Another process is writing" in error for error, code in zip(errors, codes, strict=True) if code)
+    assert len(ShardFolder(tmp_path / "out" / "train")) == 6
+
+
+def test_worker_processes_import_no_torch() -> None:
+    """Children import the entry and the module of the function that they run."""
+    script = "import sys, data_pipelines.prune, data_pipelines.inspection; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=REPO)
+
+
+# Reasons that follow from how each file of broken/ was made, whatever the decoder.
+EXPECTED = {
+    "chrome_no_streams.webm": {"unreadable_container", "no_video_stream"},
+    "d_hls_playlist.mp4": {"unreadable_container"},
+    "d_huge_vp8_16383.webm": {"too_large"},
+    "d_text.mp4": {"unreadable_container"},
+    "d_truncated_half_moovlast.mp4": {"unreadable_container"},
+    "d_zero.mp4": {"empty_file"},
+    "decord_corrupted.mp4": {"low_health"},
+    "media3_ac4_unknown_codec.mp4": {"no_video_stream"},
+    "media3_audio_only_15s.mp4": {"no_video_stream"},
+    "media3_clearkey_encrypted.mp4": {"encrypted"},
+    "media3_full_blocks_subs_only.mkv": {"no_video_stream"},
+    "media3_invalid_nalu.mp4": {"low_health"},
+    "media3_long_4k_av1_bomb.mp4": {"timeout"},
+    "media3_long_editlist_audioonly.mp4": {"no_video_stream"},
+    "media3_text_only.mp4": {"no_video_stream"},
+    "moviepy_zero_byte.webm": {"empty_file"},
+}
+GOOD = ["intel_asl_night.mkv", "mdn_flower.webm", "media3_sample_av1.mp4", "media3_sample_birds.avi", "exo_desks.3gp"]
+
+
+def test_real_clips_and_broken_files(shared_dir: Path, tmp_path: Path) -> None:
+    videos = shared_dir / "videos"
+    broken = [entry["file"] for entry in json.loads((videos / "broken" / "manifest.json").read_text())]
+    rows = [{"id": n, "video": n, "question": "What is shown?", "answer": "?"} for n in GOOD]
+    rows += [{"id": n, "video": f"broken/{n}", "question": "What is shown?", "answer": "?"} for n in broken]
+    source = tmp_path / "rows.json"
+    source.write_text(json.dumps(rows))
+    done = run(tmp_path, f"source={source}", f"video_root={videos}", "output=out", "limits.timeout_s=4")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+    reasons: dict[str, set[str]] = {}
+    seen = set()
+    for row in pq.read_table(tmp_path / "out" / "audit.parquet").to_pylist():
+        seen.add(row["sample_id"])
+        if row["verdict"] == "drop":
+            reasons.setdefault(row["sample_id"].removeprefix("broken/"), set()).add(row["reason_code"])
+    assert seen == {row["video"] for row in rows}
+    for name, expected in EXPECTED.items():
+        assert reasons.get(name, set()) & expected, (name, reasons.get(name))
+    assert not set(GOOD) & set(reasons)
+
+    shards = ShardFolder(tmp_path / "out" / "train")
+    kept = {shards.sample(i).video_id: i for i in range(len(shards))}
+    assert len(kept) == len(rows) - len(reasons)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["videos"] == {"input": len(rows), "kept": len(kept), "dropped": len(reasons)}
+    for name, i in kept.items():
+        assert shards.payload(i) == (videos / name).read_bytes()
+        sample = shards.sample(i)
+        good = sorted(set(range(sample.media.frames)) - set(sample.media.missing_frames))
+        some = [good[0], good[len(good) // 2]]
+        frames = decode(shards.payload(i), some, (28, 28)).frames
+        assert frames.shape == (2, 28, 28, 3)
+        assert probe(shards.payload(i)).frames == shards.columns["frames"][i]
+
+
+def test_make_prune_data_passes_arguments_on() -> None:
+    done = subprocess.run(
+        ["make", "-n", "-o", "setup", "prune-data", "ARGS=source=a output=b"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "MAKEFLAGS": ""},
+    )
+    assert done.stdout.strip().endswith("python data_pipelines/prune.py source=a output=b")
