@@ -26,6 +26,16 @@ class CompressionStage(nn.Module):
         self.spatial = SpatialAttention(width, heads)
         self.temporal = TemporalAttention(width, heads, "shaw" if layout == "native" else "transposed")
         self.downsample = TemporalDownsample(width)
+        self._start_as_mean()
+
+    @torch.no_grad()
+    def _start_as_mean(self) -> None:
+        # Our choice: a fresh stage averages the frames it merges, a trivial compressor that training then improves on.
+        nn.init.zeros_(self.spatial.proj.weight)
+        nn.init.zeros_(self.spatial.proj.bias)
+        kernel = self.downsample.weight
+        kernel.mul_(0.1)
+        kernel[:, 1, 1] += torch.eye(kernel.shape[-1]) / 3
 
     def forward(self, x: Tensor) -> Tensor:
         """(G, T, H, W, C) -> (G, T / 2, H, W, C)."""
@@ -78,7 +88,7 @@ class DynamicTokenSynthesizer(nn.Module):
         self.layout = layout
         self.chunk_groups = chunk_groups
         self.activation_checkpointing = activation_checkpointing
-        self.temporal_code = nn.Parameter(torch.randn(group_size, width))
+        self.temporal_code = nn.Parameter(0.02 * torch.randn(group_size, width))
         self.stages = nn.ModuleList(
             CompressionStage(width=width, heads=heads, layout=layout) for _ in range(depth)
         )

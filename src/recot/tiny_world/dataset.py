@@ -74,6 +74,10 @@ class TinyWorld:
                 "write to, on a disk with free space."
             ) from error
 
+    def __call__(self) -> None:
+        """``prepare``, so that a config can hand a world over as the step that makes the data."""
+        self.prepare()
+
     def spec(self) -> dict[str, Any]:
         """Everything that decides the videos' bytes."""
         spec = {**asdict(self), "fps": float(self.fps), "recipe": RECIPE}

@@ -1,0 +1,16 @@
+"""`python src/eval.py experiment=recot_pretrain checkpoint=<file>`: measures a checkpoint."""
+
+import hydra
+from omegaconf import DictConfig
+
+from recot import run
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="eval")
+def main(cfg: DictConfig) -> None:
+    """Compose the config and evaluate."""
+    run.evaluate(cfg)
+
+
+if __name__ == "__main__":
+    run.launch(main)

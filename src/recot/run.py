@@ -1,0 +1,152 @@
+"""From a composed config to a trained or measured model: the only place in the package that knows Hydra."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from recot.atomic import write_file
+from recot.errors import DataError, report_errors
+from recot.evaluation.stage1_report import report
+from recot.stages.checkpointing import AtomicCheckpointIO, ConfigInCheckpoint
+
+OmegaConf.register_new_resolver(
+    "precision", lambda: "bf16-mixed" if torch.cuda.is_available() else "32-true", replace=True
+)
+
+
+def launch(main: Callable[[], None]) -> None:
+    """Run a Hydra entry; whatever the user gave wrong ends it with one paragraph and status 2.
+
+    With HYDRA_FULL_ERROR=1 in the environment, exceptions come with their traceback instead.
+    """
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        return main()
+    # Makes Hydra raise its errors instead of printing them in its own way.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        with report_errors():
+            main()
+    except (HydraException, OmegaConfBaseException) as error:
+        _give_up(" ".join(str(error).split()))
+    except PermissionError as error:
+        _give_up(_unwritable(error))
+    except (NotADirectoryError, FileExistsError) as error:
+        _give_up(_unwritable(error))
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Train a stage, measure it on validation data, and leave everything in the run's folder.
+
+    Args:
+        cfg: composed from ``conf/train.yaml``.
+
+    Returns:
+        The validation measures, as written to ``metrics.json``.
+
+    Raises:
+        RecotError: for anything that the config or the data make impossible.
+    """
+    run = _run_folder(cfg)
+    trainer, module, data = _assemble(cfg, run)
+    trainer.fit(module, datamodule=data, ckpt_path=cfg.resume, weights_only=True)
+    if trainer.interrupted:
+        raise SystemExit(130)
+    final = run / "checkpoints" / "final.ckpt"
+    trainer.save_checkpoint(final)
+    metrics = _measure(trainer, module, data, checkpoint=None)
+    if trainer.is_global_zero:
+        _publish(cfg, run, metrics, {"checkpoint": final})
+    return metrics
+
+
+def evaluate(cfg: DictConfig) -> dict[str, float]:
+    """Measure a checkpoint on validation data.
+
+    Args:
+        cfg: composed from ``conf/eval.yaml``.
+
+    Returns:
+        As ``train``.
+    """
+    run = _run_folder(cfg)
+    trainer, module, data = _assemble(cfg, run)
+    metrics = _measure(trainer, module, data, checkpoint=cfg.checkpoint)
+    if trainer.is_global_zero:
+        _publish(cfg, run, metrics, {"checkpoint": Path(cfg.checkpoint)})
+    return metrics
+
+
+def _assemble(cfg: DictConfig, run: Path) -> tuple[L.Trainer, L.LightningModule, L.LightningDataModule]:
+    L.seed_everything(cfg.seed, workers=True)
+    data = instantiate(cfg.data)
+    module = instantiate(cfg.stage.module)
+    callbacks = [*instantiate(cfg.callbacks).values(), ConfigInCheckpoint(_plain(cfg))]
+    trainer = instantiate(
+        cfg.trainer,
+        logger=list(instantiate(cfg.logger).values()),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=str(run),
+    )
+    return trainer, module, data
+
+
+def _measure(
+    trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule, checkpoint: str | None
+) -> dict[str, float]:
+    (logged,) = trainer.validate(module, datamodule=data, ckpt_path=checkpoint, weights_only=True, verbose=False)
+    return {name: float(value) for name, value in logged.items()}
+
+
+def _publish(cfg: DictConfig, run: Path, metrics: dict[str, float], made: dict[str, Path]) -> None:
+    write_file(run / "metrics.json", json.dumps(metrics, indent=1, sort_keys=True).encode())
+    text = report(metrics, title=f"masking {cfg.stage.masking}, mask ratio {cfg.stage.mask_ratio}, seed {cfg.seed}")
+    write_file(run / "report.md", text.encode())
+    made = {**made, "report": run / "report.md", "metrics": run / "metrics.json"}
+    for name in ("pictures", "csv", "tensorboard"):
+        if (run / name).is_dir():
+            made[name] = run / name
+    if (run / "failures.jsonl").is_file():
+        made["failures"] = run / "failures.jsonl"
+    where = "\n".join(f"  {name:<11} {path}" for name, path in made.items())
+    print(f"\n{text}\nMade:\n{where}\n  data        {', '.join([*cfg.data.train, *cfg.data.val])}")
+
+
+def _run_folder(cfg: DictConfig) -> Path:
+    run = Path(cfg.paths.run)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        probe = run / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DataError(_unwritable(error)) from error
+    return run
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    container = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _unwritable(error: OSError) -> str:
+    return (
+        f"{error.filename}: the output folder can't be written ({error.strerror}). Choose another one with "
+        "paths.outputs=<folder> (paths.sweeps=<folder> for sweeps)."
+    )
+
+
+def _give_up(message: str) -> None:
+    sys.stderr.write(f"error: {message}\n")
+    raise SystemExit(2)

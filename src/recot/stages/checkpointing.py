@@ -1,0 +1,69 @@
+"""Checkpoints that are whole or absent, and that say how they were made."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from recot.errors import DataError
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the final name, syncs to disk, then renames; reads with ``weights_only=True`` and no less."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Save to a local path, creating its folder."""
+        final = Path(path)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        partial = final.with_name(f".{final.name}.partial-{os.getpid()}")
+        try:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(final)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> Any:
+        """Load tensors and plain values only; see ``read_checkpoint``."""
+        return read_checkpoint(Path(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of one of recot's stages onto the CPU, unpickling nothing but tensors and plain values.
+
+    Raises:
+        DataError: if the file is absent, damaged, or not a checkpoint of recot.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no checkpoint there. Checkpoints of a run are in its folder under checkpoints/*.ckpt."
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged or foreign file
+        raise DataError(
+            f"{path}: not a checkpoint that can be read safely ({type(error).__name__}: {str(error).splitlines()[0]}). "
+            "Give a .ckpt file that recot wrote; a truncated copy has to be copied again."
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "config" not in checkpoint:
+        raise DataError(f"{path}: holds no 'state_dict' and 'config', so it is not a checkpoint that recot wrote.")
+    return checkpoint
+
+
+class ConfigInCheckpoint(Callback):
+    """Puts the exact composed config into every checkpoint, as plain containers under ``config``."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Called by Lightning while it puts a checkpoint together."""
+        checkpoint["config"] = self.config

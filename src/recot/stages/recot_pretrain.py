@@ -1,0 +1,222 @@
+"""Stage 1, ReCoT pretraining: the DTS learns to compress by reconstructing what SGM hides (paper section 3.3).
+
+Legend: G groups, T frames a group, H W frame size in pixels, h w token grid, C width.
+"""
+
+from typing import Any
+
+import lightning
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from recot.batch import VideoBatch
+from recot.errors import DataError, RecotError
+from recot.evaluation.metrics import REORDERING, ReconstructionMetrics
+from recot.losses import ReconstructionWeights, normalised_target, reconstruction_terms, weighted_sum
+from recot.models.recot import Recot, Reconstruction
+from recot.models.vision_encoder import FrozenVisionEncoder
+from recot.stages.optimization import largest_gradient, parameter_groups, warmup_cosine
+
+ENCODER_PREFIX = "vision_encoder."
+
+
+class NonFiniteLossError(RecotError):
+    """Training diverged; the message names the step, the samples and the largest gradient."""
+
+
+class RecotPretrain(lightning.LightningModule):
+    """Trains masking, DTS and decoder on video without text; the vision encoder stays frozen.
+
+    Checkpoints leave the frozen encoder out and keep its fingerprint, which is compared on load.
+
+    Args:
+        vision_encoder: frames -> static tokens.
+        recot: the model being trained.
+        loss: weights of the loss terms.
+        learning_rate: peak of the schedule.
+        weight_decay: AdamW's, on matrices and convolutions only.
+        betas: AdamW's.
+        warmup_steps: optimizer steps of linear warmup, before the cosine to 0 at the last step.
+        compile: run the trained model through ``torch.compile``.
+
+    Raises:
+        ValueError: if encoder and model differ in width.
+    """
+
+    def __init__(
+        self,
+        *,
+        vision_encoder: FrozenVisionEncoder,
+        recot: Recot,
+        loss: ReconstructionWeights,
+        learning_rate: float,
+        weight_decay: float,
+        betas: tuple[float, float],
+        warmup_steps: int,
+        compile: bool,
+    ) -> None:
+        super().__init__()
+        if vision_encoder.width != recot.dts.width:
+            raise ValueError(
+                f"model.width is {recot.dts.width}, but the vision encoder's features are {vision_encoder.width} wide: "
+                "set model.width to the encoder's hidden size"
+            )
+        self.vision_encoder = vision_encoder
+        self.recot = recot
+        self.loss = loss
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.betas = tuple(betas)
+        self.warmup_steps = warmup_steps
+        self.compile_model = compile
+        self.validation = ReconstructionMetrics(recot.dts.width)
+        self._gradients: dict[str, Tensor] = {}
+        self._fingerprint: str | None = None
+
+    def setup(self, stage: str) -> None:
+        """Check cached features, if any, against this encoder; compile if asked to."""
+        cached_by = getattr(self.trainer.datamodule, "feature_encoder", None)  # type: ignore[attr-defined]
+        if cached_by is not None and cached_by != self.encoder_fingerprint():
+            raise DataError(
+                "data.features=cached: the cached features were computed by another vision encoder than the one "
+                f"configured (fingerprint {cached_by[:12]}, not {self.encoder_fingerprint()[:12]}). Write them again with "
+                "`python data_pipelines/cache_features.py`, or use data.features=live."
+            )
+        if self.compile_model:
+            self.recot.compile()
+
+    def encoder_fingerprint(self) -> str:
+        """The frozen encoder's fingerprint, computed once."""
+        if self._fingerprint is None:
+            self._fingerprint = self.vision_encoder.fingerprint()
+        return self._fingerprint
+
+    def features(self, batch: VideoBatch) -> Tensor:
+        """(G, T, h, w, C) static tokens of a batch: the cached ones, or the encoder's."""
+        if batch.features is not None:
+            return batch.features.to(self.recot.mask_token.dtype)
+        assert batch.frames is not None
+        tokens = self.vision_encoder(rearrange(batch.frames, "g t h w c -> (g t) h w c"))
+        return rearrange(tokens, "(g t) h w c -> g t h w c", g=batch.frames.shape[0])
+
+    def reconstruct(self, features: Tensor, batch: VideoBatch) -> Reconstruction:
+        """Mask and reconstruct, with the batch's own randomness."""
+        result: Reconstruction = self.recot(features, mask_noise(batch, features.shape[1:4]).to(features.device))
+        return result
+
+    def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
+        """One loss; see ``recot.losses`` for its terms."""
+        features = self.features(batch)
+        result = self.reconstruct(features, batch)
+        terms = reconstruction_terms(result.predicted, normalised_target(features), result.mask.masked, batch.valid)
+        loss = weighted_sum(terms, self.loss)
+        if not torch.isfinite(loss):
+            self._stop(loss, batch)
+        groups = len(batch.sample)
+        self.log("train/loss", loss, prog_bar=True, batch_size=groups)
+        self.log_dict({f"train/{name}": value for name, value in terms.items()}, batch_size=groups)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Remember how large each gradient was before clipping, for the message if the next loss is not finite."""
+        self._gradients = {
+            name: torch.linalg.vector_norm(p.grad) for name, p in self.recot.named_parameters() if p.grad is not None
+        }
+
+    def _stop(self, loss: Tensor, batch: VideoBatch) -> None:
+        raise NonFiniteLossError(
+            f"The training loss became {loss.item()} at step {self.global_step}, on samples {', '.join(batch.keys)}. "
+            f"Largest gradient of the step before: {largest_gradient(self._gradients)}. Nothing was saved from this step: "
+            "the last checkpoint is good. Lower stage.learning_rate, lengthen stage.warmup_steps, or look at these "
+            "samples."
+        )
+
+    def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
+        """Update the measures; what the compact map makes of reordered frames is computed without masks."""
+        features = self.features(batch)
+        result = self.reconstruct(features, batch)
+        target = normalised_target(features)
+        terms = reconstruction_terms(result.predicted, target, result.mask.masked, batch.valid)
+        self.validation.update(result.predicted, target, result.mask.masked, batch.valid)
+        whole = batch.valid.all(dim=1)
+        if whole.any():
+            real = features[whole]
+            self.validation.order_sensitivity.update(self.recot.dts(real), self.recot.dts(real[:, list(REORDERING)]))
+        self.log("val/loss", weighted_sum(terms, self.loss), batch_size=len(batch.sample), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log all measures under ``val/``."""
+        values = {f"val/{name}": value for name, value in self.validation.compute().items()}
+        self.log_dict(values)
+        self.log("val/masked_ev", values["val/explained_variance_masked"], prog_bar=True, logger=False)
+        self.validation.reset()
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with linear warmup and a cosine to zero over the run's optimizer steps."""
+        groups = parameter_groups(self.recot, self.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=self.betas)
+        schedule = warmup_cosine(optimizer, self.warmup_steps, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the frozen encoder out; keep its fingerprint."""
+        weights = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {k: v for k, v in weights.items() if not k.startswith(ENCODER_PREFIX)}
+        checkpoint["vision_encoder_fingerprint"] = self.encoder_fingerprint()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Compare the checkpoint with this model before anything is loaded.
+
+        Raises:
+            DataError: naming the weights that are missing, unexpected or of another shape, or another encoder.
+        """
+        saved = checkpoint.get("state_dict", {})
+        own = self.state_dict()
+        expected = {k: tuple(v.shape) for k, v in own.items() if not k.startswith(ENCODER_PREFIX)}
+        found = {k: tuple(v.shape) for k, v in saved.items()}
+        if found != expected:
+            raise DataError(_mismatch(expected, found))
+        if checkpoint.get("vision_encoder_fingerprint") != self.encoder_fingerprint():
+            raise DataError(
+                "The checkpoint was trained on features of another vision encoder than the one configured under "
+                "model.vision_encoder. Use the configuration stored in the checkpoint, or train anew."
+            )
+        checkpoint["state_dict"] = saved | {k: v for k, v in own.items() if k.startswith(ENCODER_PREFIX)}
+
+
+def _mismatch(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
+    missing = sorted(expected.keys() - found.keys())
+    unexpected = sorted(found.keys() - expected.keys())
+    shapes = [
+        f"{k}: checkpoint {found[k]}, model {expected[k]}"
+        for k in sorted(expected.keys() & found.keys())
+        if found[k] != expected[k]
+    ]
+    parts = [
+        f"{len(names)} {what} (e.g. {names[0]})"
+        for names, what in ((missing, "missing"), (unexpected, "unexpected"), (shapes, "of another shape"))
+        if names
+    ]
+    return (
+        f"The checkpoint does not fit the configured model: weights {'; '.join(parts)}. Give the model=... and "
+        "stage.masking=... that the checkpoint was trained with (they are stored in it under 'config'), or another "
+        "checkpoint."
+    )
+
+
+def mask_noise(batch: VideoBatch, shape: tuple[int, ...] | torch.Size) -> Tensor:
+    """Uniform noise for masking, drawn for each sample from its own seed.
+
+    Args:
+        batch: gives seeds and groups of each sample.
+        shape: (T, h, w).
+
+    Returns:
+        (G, T, h, w) float32 in [0, 1) on the CPU, the same whatever else is in the batch.
+    """
+    noise = [
+        torch.rand(int(groups), *shape, generator=torch.Generator().manual_seed(seed))
+        for seed, groups in zip(batch.seeds, batch.groups_per_sample(), strict=True)
+    ]
+    return torch.cat(noise)
