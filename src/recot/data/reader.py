@@ -1,0 +1,125 @@
+"""Draws into batches: which window of a video is read, and what stands in for a video that can't be."""
+
+import os
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import Dataset
+
+from recot.batch import VideoBatch
+from recot.data.collate import collate
+from recot.data.dataset import Clip, VideoDataset, Window
+from recot.data.order import Draw
+from recot.errors import DataError, VideoError
+from recot.grouping import GROUP_SIZE
+from recot.randomness import derive_seed, keyed_rng
+
+REPLACEMENTS = 7
+"""Other samples that are tried before a batch is given up (our choice)."""
+
+
+class BatchReader(Dataset["VideoBatch | DataError"]):
+    """Reads the draws of a batch, in a DataLoader worker or in the main process.
+
+    Args:
+        sources: the shard folders that ``Draw.source`` counts.
+        seed: of the run.
+        groups_per_sample: groups of a window; a shorter video is used whole.
+        centred: take the middle of a video (validation), not a place drawn anew at each pass (training).
+        tokens_per_frame: encoder tokens of a frame.
+        num_workers: worker processes that will use it.
+
+    Attributes:
+        costs: of each source, (N,) int64 encoder tokens that a window of each video costs, repeated frames included.
+        busy: (workers, 3) int64 in shared memory: process id, source and sample that each worker is reading; source is
+            -1 between samples. It outlives a worker that dies.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[VideoDataset],
+        *,
+        seed: int,
+        groups_per_sample: int,
+        centred: bool,
+        tokens_per_frame: int,
+        num_workers: int,
+    ) -> None:
+        self.sources = list(sources)
+        self.seed = seed
+        self.groups_per_sample = groups_per_sample
+        self.centred = centred
+        self.costs = [source.groups.clip(max=groups_per_sample) * GROUP_SIZE * tokens_per_frame for source in sources]
+        self.busy = torch.full((max(1, num_workers), 3), -1).share_memory_()
+
+    def __getitem__(self, draws: list[Draw]) -> "VideoBatch | DataError":
+        """A batch. An error is returned, not raised: torch would bury its message in a worker's traceback."""
+        worker = torch.utils.data.get_worker_info()
+        row = self.busy[0 if worker is None else worker.id]
+        row[0] = os.getpid()
+        try:
+            return self._batch(draws, row)
+        except DataError as error:
+            return error
+        finally:
+            row[1] = -1
+
+    def seed_of(self, draw: Draw) -> int:
+        """The seed of everything random about a draw."""
+        return derive_seed(self.seed, draw.lap, self.sources[draw.source].folder.key(draw.sample))
+
+    def window(self, draw: Draw) -> Window:
+        """Which groups a draw takes."""
+        total = int(self.sources[draw.source].groups[draw.sample])
+        groups = min(total, self.groups_per_sample)
+        if self.centred:
+            return Window((total - groups) // 2, groups)
+        return Window(int(keyed_rng(self.seed_of(draw), "window").integers(total - groups + 1)), groups)
+
+    def describe(self, source: int, sample: int) -> str:
+        """Key and shard of a sample, for messages."""
+        folder = self.sources[source].folder
+        return f"sample {folder.key(sample)} of {folder.path / str(folder.columns['shard'][sample])}"
+
+    def _batch(self, draws: list[Draw], row: torch.Tensor) -> VideoBatch:
+        clips: list[Clip] = []
+        used: list[Draw] = []
+        failures: list[tuple[str, str]] = []
+        for draw in draws:
+            stand_in, clip, failed = self._read(draw, row)
+            used.append(stand_in)
+            clips.append(clip)
+            failures += failed
+        keys = [self.sources[draw.source].folder.key(draw.sample) for draw in used]
+        return collate(clips, keys, [self.seed_of(draw) for draw in used], failures)
+
+    def _read(self, draw: Draw, row: torch.Tensor) -> tuple[Draw, Clip, list[tuple[str, str]]]:
+        """The first readable candidate, its clip, and (key, reason) of those that were not readable."""
+        source = self.sources[draw.source]
+        failed: list[tuple[str, str]] = []
+        for candidate in self._candidates(draw):
+            row[2] = candidate.sample
+            row[1] = candidate.source
+            try:
+                return candidate, source.clip(candidate.sample, self.window(candidate)), failed
+            except (VideoError, DataError) as error:
+                reason = f"{error.message} [{error.reason}]" if isinstance(error, VideoError) else str(error)
+                where = self.describe(candidate.source, candidate.sample)
+                failed.append((source.folder.key(candidate.sample), f"{where}: {reason}"))
+        raise DataError(
+            f"{len(failed)} samples in a row can't be read, so this is not one bad video: "
+            + "; ".join(reason for _, reason in failed)
+        )
+
+    def _candidates(self, draw: Draw) -> Iterator[Draw]:
+        """The draw itself, then the next samples of the index that cost no more: a batch stays within its budget."""
+        yield draw
+        costs = self.costs[draw.source]
+        tried = 0
+        for step in range(1, len(costs)):
+            sample = (draw.sample + step) % len(costs)
+            if costs[sample] <= costs[draw.sample]:
+                yield draw._replace(sample=sample)
+                tried += 1
+                if tried == REPLACEMENTS:
+                    return

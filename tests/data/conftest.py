@@ -1,0 +1,20 @@
+"""Shard folders of small real videos, rendered once a session."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.data.clips import write_clips
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """10 videos of 0.9 to 6 s in 3 shards; at 5 frames a second 5 to 30 sampled frames."""
+    folder = tmp_path_factory.mktemp("clips") / "train"
+    return write_clips(folder, [9, 12, 17, 20, 24, 31, 40, 45, 52, 60])
+
+
+@pytest.fixture(scope="session")
+def val_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """5 other videos."""
+    return write_clips(tmp_path_factory.mktemp("clips") / "val", [12, 25, 30, 33, 41], first_seed=100)
