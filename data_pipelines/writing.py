@@ -48,7 +48,7 @@ def split(kept: list[Kept], val_fraction: float) -> dict[str, list[Kept]]:
     Raises:
         DataError: if no video is left for ``train``.
     """
-    val_count = math.ceil(val_fraction * len(kept))
+    val_count = math.ceil(val_fraction * len(kept) - 1e-9)  # 0.07 x 100 is more than 7 in binary
     if val_count == len(kept):
         raise DataError(
             f"val_fraction={val_fraction} puts all {len(kept)} usable videos into validation and leaves none to train "

@@ -49,6 +49,7 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         DataError: if ``target`` exists, isn't an empty folder and isn't to be replaced, if its parent can't be written,
             or if another process is making ``target`` right now.
     """
+    target = target.resolve()  # "." and ".." have no name to put something beside
     if not replace and target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise DataError(f"{target} already exists. Choose another output folder, or delete this one first.")
     partial = target.with_name(f".{target.name}.partial")

@@ -182,15 +182,41 @@ def test_damaged_index_says_how_to_make_it_again(folder: Path, damage: Callable[
     assert read_all(ShardFolder(folder)) == expected
 
 
-def test_an_index_that_lists_a_pickle_is_refused(folder: Path) -> None:
+def rewrite_index(folder: Path, samples: int, **changes: object) -> None:
+    """A forged folder: the first row of the index with ``changes``, and a manifest that vouches for it."""
     shards = ShardFolder(folder)
-    rows = [{name: values[0].item() for name, values in shards.columns.items()}]
-    rows[0]["member"] = rows[0]["key"] + ".pkl"
-    content = encode_index(rows)
+    row = {name: values[0].item() for name, values in shards.columns.items()}
+    content = encode_index([{**row, **changes}])
     manifest = json.loads((folder / "shards.json").read_text())
-    manifest.update(index_sha256=hashlib.sha256(content).hexdigest(), samples=1)
+    manifest.update(index_sha256=hashlib.sha256(content).hexdigest(), samples=samples)
     (folder / "index.parquet").write_bytes(content)
     (folder / "shards.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shard": "../../etc/passwd"},
+        {"shard": "shard-000009.tar"},
+        {"offset": -1},
+        {"size": 2**62},
+        {"offset": 2**62},
+        {"json_size": -5},
+        {"json_offset": 10**9},
+    ],
+)
+def test_an_index_that_points_elsewhere_is_refused(folder: Path, changes: dict[str, object]) -> None:
+    rewrite_index(folder, 1, **changes)
+    assert "doesn't fit the shards" in error_of(folder)
+
+
+def test_an_index_of_another_length_is_refused(folder: Path) -> None:
+    rewrite_index(folder, 7)
+    assert "doesn't fit the shards" in error_of(folder)
+
+
+def test_an_index_that_lists_a_pickle_is_refused(folder: Path) -> None:
+    rewrite_index(folder, 1, member="0.pkl")
     assert ".pkl, not a payload" in error_of(folder)
 
 

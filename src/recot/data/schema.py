@@ -99,18 +99,22 @@ class VideoSample:
                 "Write the shards again with this version's `data_pipelines/prune.py`."
             )
         try:
-            media, turns = _build(Media, data["media"]), [_build(QA, qa) for qa in data["qa"]]
+            media, turns = build_typed(Media, data["media"]), [build_typed(QA, qa) for qa in data["qa"]]
             if not (1 <= media.frames <= _LARGEST and 0 <= media.duration_s <= _LARGEST):
                 raise TypeError(f"{media.frames} frames in {media.duration_s} s")
-            return _build(cls, {**data, "media": media, "qa": turns})
+            return build_typed(cls, {**data, "media": media, "qa": turns})
         except (TypeError, KeyError) as error:
             raise DataError(
                 f"{where}: the JSON does not have the fields of schema {SCHEMA_VERSION}: {error}"
             ) from error
 
 
-def _build(kind: type[_T], values: Mapping[str, Any]) -> _T:
-    """An instance of a dataclass whose fields have the types that they are declared with, or a ``TypeError``."""
+def build_typed(kind: type[_T], values: Mapping[str, Any]) -> _T:
+    """An instance of a dataclass from parsed JSON.
+
+    Raises:
+        TypeError: if a field is missing, unknown, or not of the type that it is declared with.
+    """
     instance = kind(**values)
     for declared in fields(instance):  # type: ignore[arg-type]
         value = getattr(instance, declared.name)
@@ -122,6 +126,8 @@ def _build(kind: type[_T], values: Mapping[str, Any]) -> _T:
 def _fits(value: Any, expected: Any) -> bool:
     if get_origin(expected) is list:
         return isinstance(value, list) and all(_fits(item, get_args(expected)[0]) for item in value)
+    if get_origin(expected) is dict:
+        return isinstance(value, dict)
     if get_origin(expected) is UnionType:
         return any(_fits(value, option) for option in get_args(expected))
     if expected is float:

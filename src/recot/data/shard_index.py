@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recot.data.schema import SCHEMA_VERSION, VideoSample
+from recot.data.schema import SCHEMA_VERSION, VideoSample, build_typed
 from recot.errors import DataError
 from recot.grouping import GROUP_SIZE
 from recot.video_io import FrameSampling
@@ -109,7 +109,8 @@ class Manifest:
             data = json.loads(content)
             version = data["schema_version"]
             if version == SCHEMA_VERSION:
-                manifest = cls(**{**data, "shards": [ShardFile(**shard) for shard in data["shards"]]})
+                shards = [build_typed(ShardFile, shard) for shard in data["shards"]]
+                manifest = build_typed(cls, {**data, "shards": shards})
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"{path} is not a shard manifest of recot: {error}. {remake}") from error
         if version != SCHEMA_VERSION:

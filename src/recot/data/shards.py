@@ -174,10 +174,25 @@ class ShardFolder:
                     "truncated or "
                     "was replaced. Copy the shard again from where it came, or make the folder again."
                 )
+        self._check_index({shard.name: shard.size for shard in manifest.shards})
         allowed = PAYLOAD_EXTENSIONS.get(manifest.kind, ())
         for member in self.columns["member"].tolist():
             if member.partition(".")[2] not in allowed:
                 raise DataError(f"{self.path / INDEX_NAME} lists {member}, not a payload of {manifest.kind}")
+
+    def _check_index(self, size_of: dict[str, int]) -> None:
+        """Every sample must lie within a shard that the manifest lists."""
+        columns = self.columns
+        listed = np.array([size_of.get(name, -1) for name in columns["shard"].tolist()], dtype=np.int64)
+        good = len(listed) == self._manifest.samples and (listed >= 0).all()
+        for offset, size in (("offset", "size"), ("json_offset", "json_size")):
+            good = good and (columns[offset] >= 0).all() and (columns[size] >= 0).all()
+            good = good and (columns[size] <= listed - columns[offset]).all()
+        if not good:
+            raise DataError(
+                f"{self.path / INDEX_NAME} doesn't fit the shards that {MANIFEST_NAME} lists. Delete both, and they "
+                "are made again from the tars on the next use."
+            )
 
     def _shard_path(self, i: int) -> Path:
         return self.path / str(self.columns["shard"][i])

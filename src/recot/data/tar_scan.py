@@ -51,9 +51,8 @@ def scan_folder(paths: list[Path]) -> tuple[list[dict[str, Any]], list[ShardFile
         for row in found:
             if row["key"] in first_shard_of:
                 raise DataError(
-                    f"{path}: key {row['key']} occurs twice (also in {first_shard_of[row['key']]}). Is "
-                    "one shard a "
-                    "copy of another? Delete the copy, or make the folder again."
+                    f"{path}: key {row['key']} occurs twice (also in {first_shard_of[row['key']]}). "
+                    "Is one shard a copy of another? Delete the copy, or make the folder again."
                 )
             first_shard_of[row["key"]] = path.name
         rows.extend(found)
@@ -95,9 +94,8 @@ def _pair(path: Path, file: BinaryIO, members: list[tarfile.TarInfo]) -> list[di
         extension = member.name.partition(".")[2]
         if extension.rpartition(".")[2] in REFUSED_EXTENSIONS:
             raise DataError(
-                f"{path}: member {member.name} is refused: recot never unpickles data, and its own shards "
-                "hold no "
-                "such files. Make the shard again without it."
+                f"{path}: member {member.name} is refused: recot never unpickles data, and its own shards hold no such "
+                "files. Make the shard again without it."
             )
         if not member.isreg():
             raise _not_ours(path, f"{member.name} is not a regular file")
