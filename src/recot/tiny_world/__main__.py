@@ -1,16 +1,15 @@
 """``python -m recot.tiny_world --out DIR --videos N --frames F --seed S``: videos as plain files."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from recot.errors import RecotError
+from recot.errors import report_errors
 from recot.tiny_world.export import export
 from recot.tiny_world.scene import DEFAULT_FPS, DEFAULT_SIZE
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0, or 2 with one paragraph on stderr where the request can't be met."""
+def main(arguments: list[str] | None = None) -> None:
+    """Write the files and say where; status 2 with one paragraph on stderr where the request can't be met."""
     parser = argparse.ArgumentParser(prog="python -m recot.tiny_world", description="Seeded videos of moving shapes.")
     parser.add_argument("--out", type=Path, required=True, help="folder to make; must not exist, or be empty")
     parser.add_argument("--videos", type=int, required=True, help="how many videos")
@@ -19,14 +18,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=DEFAULT_SIZE, help="side in pixels, even (default: %(default)s)")
     parser.add_argument("--fps", type=float, default=DEFAULT_FPS, help="frames a second (default: %(default)s)")
     wanted = parser.parse_args(arguments)
-    try:
+    with report_errors():
         export(**vars(wanted))
-    except RecotError as error:
-        print(error, file=sys.stderr)
-        return 2
     print(f"{wanted.videos} videos with ground truth, annotations.json and contact_sheet.png in {wanted.out}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
