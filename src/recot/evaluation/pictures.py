@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 
 from recot.atomic import write_file
 
@@ -56,7 +57,6 @@ def masking_figure(
         name: [figure.add_subplot(grid[row, i]) for i, width in enumerate(widths) if width == 1.0]
         for row, name in enumerate(names)
     }
-    bars = {name: grid[row, -1] for row, name in enumerate(names)}
     _label(rows, length)
     flat = frames.reshape(-1, *frames.shape[2:])
     for axes, frame in zip(rows["frames"], flat, strict=True):
@@ -65,11 +65,9 @@ def masking_figure(
         axes.imshow(_greyed(frame, masked))
     if scores is not None:
         scale = _draw_scores(rows["scores"], scores[:groups], under=flat)
-        bar = figure.colorbar(scale, cax=figure.add_subplot(bars["scores"]), extend="both")
-        bar.set_label("score\n(high: kept)", fontsize="small")
+        _add_bar(figure, grid[1, -1], scale, "score\n(high: kept)", extend="both")
     scale = _draw_error(rows["error"], error)
-    bar = figure.colorbar(scale, cax=figure.add_subplot(bars["error"]), extend="max")
-    bar.set_label("squared error\n(target variance 1)", fontsize="small")
+    _add_bar(figure, grid[-1, -1], scale, "squared error\n(target variance 1)", extend="max")
     write_png(figure, path)
 
 
@@ -109,6 +107,10 @@ def _greyed(frame: np.ndarray, masked: np.ndarray) -> np.ndarray:
     rows = np.arange(height) * masked.shape[0] // height
     columns = np.arange(width) * masked.shape[1] // width
     return np.where(masked[rows][:, columns, None], np.uint8(GREY), frame)
+
+
+def _add_bar(figure: Figure, place: SubplotSpec, scale: ScalarMappable, label: str, *, extend: str) -> None:
+    figure.colorbar(scale, cax=figure.add_subplot(place), extend=extend).set_label(label, fontsize="small")
 
 
 def _draw_scores(row: list[Axes], scores: np.ndarray, *, under: np.ndarray) -> ScalarMappable:
