@@ -1,7 +1,11 @@
-"""The few header bits of VP8 and VP9 packets that tell what a decoder would show.
+"""The few header bits of packets that tell, without decoding, what a decoder would show and where it can start.
 
-Sources: RFC 6386 section 9.1 (VP8 frame header), VP9 bitstream specification version 0.6 section 6.2 and annex B.
+Sources: RFC 6386 section 9.1 (VP8 frame header), VP9 bitstream specification version 0.6 section 6.2 and annex B,
+ISO/IEC 14496-15 (length fields of H.264 and HEVC), ITU-T H.264 table 7-1 and H.265 table 7-1 (NAL unit types).
 """
+
+H264_SLICES, H264_IDR = range(1, 6), (5,)
+HEVC_SLICES, HEVC_IDR = range(32), (19, 20)
 
 
 def is_hidden(codec: str, packet: memoryview) -> bool:
@@ -33,3 +37,27 @@ def vp8_key_frame_size(packet: memoryview) -> tuple[int, int] | None:
     width = int.from_bytes(packet[6:8], "little") & 0x3FFF
     height = int.from_bytes(packet[8:10], "little") & 0x3FFF
     return width, height
+
+
+def is_idr(codec: str, packet: memoryview, extradata: bytes | None) -> bool:
+    """Whether an H.264 or HEVC key frame's packet is an IDR picture.
+
+    After an IDR picture nothing needs a frame from before it. Other key frames (open GOP, intra refresh) allow that,
+    and a decoder that starts there skips some frames or shows them broken. Key frames of other codecs count as IDR.
+    Packets without length fields (MPEG-TS) count as no IDR.
+    """
+    if codec not in ("h264", "hevc"):
+        return True
+    hevc = codec == "hevc"
+    size_at = 21 if hevc else 4
+    if extradata is None or len(extradata) <= size_at or extradata[0] != 1:
+        return False
+    length_size = (extradata[size_at] & 3) + 1
+    at = 0
+    while at + length_size < len(packet):
+        header = packet[at + length_size]
+        kind = header >> 1 & 0x3F if hevc else header & 0x1F
+        if kind in (HEVC_SLICES if hevc else H264_SLICES):
+            return kind in (HEVC_IDR if hevc else H264_IDR)
+        at += length_size + int.from_bytes(packet[at : at + length_size], "big")
+    return False

@@ -11,7 +11,7 @@ from recot.video_io import decord_reader, pyav_reader
 from recot.video_io.limits import Deadline, VideoLimits
 from recot.video_io.probe import VideoProbe
 from recot.video_io.probe import probe as probe_video
-from recot.video_io.source import Source, source_name
+from recot.video_io.source import Source, broken_off, source_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,18 +77,17 @@ def _read(
     limits: VideoLimits,
     deadline: Deadline,
 ) -> np.ndarray:
-    if decord_reader.is_exact(facts):
+    if decord_reader.is_exact(facts, size[1]):
         frames = decord_reader.read_frames(source, facts, wanted, size, deadline)
         if frames is not None:
             return frames
-    name = source_name(source)
     try:
         frames, found = pyav_reader.read_frames(source, facts, wanted, size, limits, deadline)
     except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(name, "decode_failed", f"reading stops in the middle: {error.args[1]}") from error
+        raise broken_off(source, "decode_failed", error) from error
     if not found.all():
         raise VideoError(
-            name,
+            source_name(source),
             "decode_failed",
             f"{np.count_nonzero(~found)} of {len(wanted)} frames could not be decoded or are damaged, "
             f"the first is frame {wanted[np.argmin(found)]}; repair or drop the video",

@@ -1,7 +1,8 @@
 """Frames through decord: faster than PyAV because it resizes inside the filter graph, exact only for some videos.
 
-decord 0.6.0 knows no AV1 or VVC, ignores rotation and edit lists, counts hidden VP8 and VP9 frames as shown, fails at
-the end of MPEG-TS, and aborts the process on some forged frame tables. It gets only videos with none of that.
+decord 0.6.0 knows no AV1 or VVC, ignores rotation and edit lists, counts hidden VP8 and VP9 frames as shown, takes
+wrong frames after key frames that aren't IDR, fails at the end of MPEG-TS, and aborts the process on some forged frame
+tables. It gets only videos with none of that.
 """
 
 import io
@@ -11,15 +12,17 @@ from typing import Any
 import numpy as np
 
 from recot.video_io.limits import Deadline
+from recot.video_io.packets import MP4
 from recot.video_io.probe import VideoProbe
 from recot.video_io.source import Source
 
 try:
     import decord
+    from decord import DECORDError, DECORDLimitReachedError
 except ImportError:  # there are no wheels for some platforms; PyAV decodes everything
     decord = None
 
-CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+CONTAINERS = (MP4, "matroska,webm")
 CODECS = ("h264", "hevc", "mpeg4", "vp8", "vp9")
 CHUNK = 16
 """Frames between two looks at the deadline."""
@@ -27,8 +30,17 @@ NO_FRAME_LOST = "1e-12"
 """decord's ``fault_tol``: the share of frames that it may replace by their neighbours without saying so."""
 
 
-def is_exact(probe: VideoProbe) -> bool:
-    """Whether decord is installed and gives every frame of this video as PyAV does."""
+def is_exact(probe: VideoProbe, width: int) -> bool:
+    """Whether decord is installed and gives every frame of this video as PyAV does, ``width`` pixels wide.
+
+    decord counts the colours of a picture as bytes of a row over ``width``. Rows are padded to 32 pixels, so that it
+    takes some widths (6, 8, 12, 16, 24, 48 and 72) for four colours, and raises.
+    """
+    row_bytes = -(-width // 32) * 32 * 3
+    return (row_bytes == 3 * width or row_bytes % width != 0) and _is_plain(probe)
+
+
+def _is_plain(probe: VideoProbe) -> bool:
     return (
         decord is not None
         and probe.container in CONTAINERS
@@ -36,6 +48,7 @@ def is_exact(probe: VideoProbe) -> bool:
         and probe.bit_depth == 8
         and probe.video_streams == 1
         and probe.size_in_header
+        and probe.closed_gops
         and not probe.has_orientation
         and not probe.has_edit_list
         and not probe.is_vfr
@@ -68,7 +81,7 @@ def read_frames(
         for start in range(0, len(wanted), CHUNK):
             deadline.check()
             frames[start : start + CHUNK] = reader.get_batch(wanted[start : start + CHUNK]).asnumpy()
-    except (decord.DECORDError, RuntimeError, AssertionError):
+    except (DECORDError, DECORDLimitReachedError, RuntimeError, AssertionError):
         return None
     return frames
 

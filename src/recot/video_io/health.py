@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
-from recot.errors import VideoError
 from recot.video_io.limits import Deadline, VideoLimits
 from recot.video_io.probe import VideoProbe
 from recot.video_io.pyav_reader import sequential_frames
-from recot.video_io.source import Source, source_name
+from recot.video_io.source import Source, broken_off, source_name
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,11 @@ def check_health(source: Source, probe: VideoProbe, limits: VideoLimits | None =
         VideoError: ``timeout``, or if the source can't be opened any more.
     """
     limits = limits or VideoLimits()
-    name = source_name(source)
+    deadline = Deadline(source_name(source), limits.timeout_s)
     good = np.zeros(probe.frames, dtype=bool)
     try:
-        for position, _ in sequential_frames(source, probe, limits, Deadline(name, limits.timeout_s)):
+        for position, _ in sequential_frames(source, probe, limits, deadline):
             good[position] = True
     except (av.error.FFmpegError, OSError) as error:
-        raise VideoError(name, "decode_failed", f"reading stops in the middle: {error.args[1]}") from error
+        raise broken_off(source, "decode_failed", error) from error
     return Health(expected=probe.frames, decoded=int(np.count_nonzero(good)), missing=np.flatnonzero(~good).tolist())

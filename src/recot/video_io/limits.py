@@ -44,3 +44,30 @@ class Deadline:
                 "timeout",
                 f"not read within {self._timeout_s:g} s; raise the time limit or drop the video",
             )
+
+
+def check_side(name: str, width: int, height: int, limits: VideoLimits) -> None:
+    """Return if a frame of ``width`` x ``height`` pixels is within the limits.
+
+    Raises:
+        VideoError: ``too_large``.
+    """
+    if max(width, height) > limits.max_side:
+        raise VideoError(
+            name, "too_large", f"{width}x{height} pixels; at most {limits.max_side} a side: raise the limit or drop it"
+        )
+
+
+def check_pixels(name: str, frames: int, pixels: int, limits: VideoLimits) -> None:
+    """Return if ``frames`` frames of ``pixels`` pixels each are within the limits.
+
+    Raises:
+        VideoError: ``too_many_pixels``.
+    """
+    if frames * pixels > limits.max_pixels:
+        raise VideoError(
+            name,
+            "too_many_pixels",
+            f"{frames} frames of {pixels} pixels; at most {limits.max_pixels:.3g} pixels in all: "
+            "raise the limit or drop it (a damaged or forged frame table looks like this too)",
+        )

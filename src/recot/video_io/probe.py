@@ -9,10 +9,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from recot.errors import VideoError
-from recot.video_io.bitstream import is_hidden, vp8_key_frame_size
-from recot.video_io.limits import Deadline, VideoLimits
+from recot.video_io.limits import Deadline, VideoLimits, check_pixels, check_side
 from recot.video_io.orientation import stream_rotation
-from recot.video_io.source import Source, encrypted, open_container, source_name
+from recot.video_io.packets import PacketTable, read_packets
+from recot.video_io.source import Source, broken_off, open_container, source_name
 
 VFR_TOLERANCE = 0.5
 """A video has a variable frame rate where an interval differs from the median by more than this share of it. Jitter of
@@ -40,6 +40,8 @@ class VideoProbe:
         header_frames: frames that the header promises for this stream, 0 if it doesn't say.
         packets: packets that are really there, hidden ones included.
         has_orientation: the stream has a display matrix (rotation, mirroring, or both).
+        closed_gops: decoding can start at every key frame without loss: in H.264 and HEVC it is an IDR picture, and no
+            frame that follows it in the file is shown before it.
         size_in_header: the coded frames have the size that the container's header says, as far as packets tell.
         pts: (frames,) int64, ``times_s`` in units of ``time_base`` and without the common start.
         keyframe_pts: (K,) int64, ascending, of all key frames, those before the first shown frame included.
@@ -64,6 +66,7 @@ class VideoProbe:
     header_frames: int
     packets: int
     has_orientation: bool
+    closed_gops: bool
     size_in_header: bool
     pts: np.ndarray = field(repr=False)
     keyframe_pts: np.ndarray = field(repr=False)
@@ -98,31 +101,13 @@ def probe(source: Source, limits: VideoLimits | None = None) -> VideoProbe:
                 "it is damaged or forged, or the limit on the size is too low",
             )
         check_side(name, width, height, limits)
-        _check_pixels(name, stream.frames, width * height, limits)
+        check_pixels(name, stream.frames, width * height, limits)
         try:
-            table = _read_packets(container, stream, source, limits, deadline)
+            table = read_packets(container, stream, source, limits, deadline)
         except (av.error.FFmpegError, OSError) as error:
-            raise VideoError(name, "unreadable_container", f"reading stops in the middle: {error.args[1]}") from error
+            raise broken_off(source, "unreadable_container", error) from error
         rotation = stream_rotation(container, stream.index)
         return _summary(container, stream, table, rotation, name, limits)
-
-
-def check_side(name: str, width: int, height: int, limits: VideoLimits) -> None:
-    """Raise ``VideoError`` ``too_large`` if a frame of ``width`` x ``height`` pixels is over the limit."""
-    if max(width, height) > limits.max_side:
-        raise VideoError(
-            name, "too_large", f"{width}x{height} pixels; at most {limits.max_side} a side: raise the limit or drop it"
-        )
-
-
-def _check_pixels(name: str, frames: int, pixels: int, limits: VideoLimits) -> None:
-    if frames * pixels > limits.max_pixels:
-        raise VideoError(
-            name,
-            "too_many_pixels",
-            f"{frames} frames of {pixels} pixels; at most {limits.max_pixels:.3g} pixels in all: "
-            "raise the limit or drop it (a damaged or forged frame table looks like this too)",
-        )
 
 
 def _main_stream(container: InputContainer, name: str) -> VideoStream:
@@ -136,62 +121,10 @@ def _main_stream(container: InputContainer, name: str) -> VideoStream:
     return stream
 
 
-@dataclass
-class _PacketTable:
-    """What one pass over the packets of the video stream collects. Times in units of the stream's time base."""
-
-    shown: list[tuple[int, int]] = field(default_factory=list)  # (pts, duration)
-    keyframe_pts: list[int] = field(default_factory=list)
-    packets: int = 0
-    hidden_by_edit_list: int = 0
-    repeated: bool = False
-    without_time: int = 0
-    size_in_header: bool = True
-
-
-def _read_packets(
-    container: InputContainer, stream: VideoStream, source: Source, limits: VideoLimits, deadline: Deadline
-) -> _PacketTable:
-    name = source_name(source)
-    context = stream.codec_context
-    codec, size = context.codec.canonical_name, (context.width, context.height)
-    budget = limits.max_pixels // (size[0] * size[1])
-    table = _PacketTable()
-    positions: set[int] = set()
-    for packet in container.demux(stream):
-        deadline.check()
-        if packet.size == 0:
-            continue
-        table.packets += 1
-        if table.packets > budget:
-            _check_pixels(name, table.packets, size[0] * size[1], limits)
-        if packet.has_sidedata("encryption_info"):
-            raise encrypted(source)
-        if packet.pos is not None:
-            table.repeated |= packet.pos in positions
-            positions.add(packet.pos)
-        if packet.is_keyframe:
-            if packet.pts is not None:
-                table.keyframe_pts.append(packet.pts)
-            in_packet = vp8_key_frame_size(memoryview(packet)) if codec == "vp8" else None
-            if in_packet is not None and in_packet != size:
-                check_side(name, *in_packet, limits)
-                table.size_in_header = False
-        if packet.is_discard:
-            table.hidden_by_edit_list += 1
-        elif is_hidden(codec, memoryview(packet)):
-            continue
-        elif packet.pts is None:
-            table.without_time += 1
-        else:
-            table.shown.append((packet.pts, packet.duration or 0))
-    return table
-
-
 def _summary(
     container: InputContainer,
     stream: VideoStream,
-    table: _PacketTable,
+    table: PacketTable,
     rotation: int | None,
     name: str,
     limits: VideoLimits,
@@ -208,10 +141,13 @@ def _summary(
     assert stream.time_base is not None
     time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
     pts, durations = np.array(sorted(table.shown), dtype=np.int64).T
-    start_s = 0.0 if container.start_time is None else container.start_time / av.time_base
-    times_s = pts * float(time_base) - start_s
+    times_s = pts * float(time_base)
+    start_s = times_s[0] if container.start_time is None else container.start_time / av.time_base
+    # FFmpeg rounds the common start to microseconds.
+    times_s -= times_s[0] if abs(times_s[0] - start_s) < 1e-6 else start_s
     intervals = np.diff(times_s)
-    duration_s = float(times_s[-1] - times_s[0]) + _last_interval(stream, durations[-1] * float(time_base), intervals)
+    last_s = _last_interval(stream, float(durations[-1] * time_base), intervals)
+    duration_s = float(times_s[-1] - times_s[0]) + last_s
     if duration_s > limits.max_duration_s:
         raise VideoError(
             name,
@@ -236,6 +172,7 @@ def _summary(
         header_frames=stream.frames,
         packets=table.packets,
         has_orientation=rotation is not None,
+        closed_gops=table.closed_gops,
         size_in_header=table.size_in_header,
         pts=pts,
         keyframe_pts=np.unique(np.array(table.keyframe_pts, dtype=np.int64)),

@@ -50,7 +50,9 @@ def read_frames(
     found = np.zeros(len(wanted), dtype=bool)
     reformatter = VideoReformatter()
     at = 0
-    for jump in (True, False):
+    # In AVI the times are made up by FFmpeg from the order of the file; repeated times don't say which frame it is.
+    may_jump = probe.container != "avi" and bool((np.diff(probe.pts) > 0).all())
+    for jump in (True, False) if may_jump else (False,):
         with open_container(source, limits) as container:
             for i, frame in _pick(container, probe, wanted, at, jump, limits, deadline):
                 frames[i] = _to_rgb(frame, size, reformatter)
@@ -141,7 +143,10 @@ def _chain(first: Packet, others: Iterable[Packet]) -> Iterator[Packet]:
 def _shown_frames(
     stream: VideoStream, packets: Iterable[Packet], probe: VideoProbe, deadline: Deadline
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """(frame number, frame) of the clean frames, in the order of the decoder, which is that of presentation."""
+    """(frame number, frame) of the clean frames, in the order of the decoder, which is that of presentation.
+
+    Ends where times contradict that order: from there on they can't tell which frame is which.
+    """
     position, last_pts, damaged = -1, None, False
     for packet in packets:
         deadline.check()
@@ -151,6 +156,8 @@ def _shown_frames(
             damaged = True
             continue
         for frame in frames:
+            if frame.pts is not None and last_pts is not None and frame.pts < last_pts:
+                return
             # Frames that share one time stamp come one after another.
             before = position
             position = before + 1 if frame.pts == last_pts else _position(probe, frame.pts)

@@ -90,9 +90,16 @@ def _open_bytes(source: Source) -> BinaryIO:
     return file
 
 
-def _refusal(source: Source, file: BinaryIO, error: Exception) -> VideoError:
-    if isinstance(error, av.error.ExitError):  # the demuxer was interrupted
-        return VideoError(source_name(source), "timeout", "the container was not opened within the time limit")
+def broken_off(source: Source, reason: str, error: av.error.FFmpegError | OSError) -> VideoError:
+    """The error for a video that can't be read on."""
+    if isinstance(error, av.error.ExitError):  # FFmpeg's word for being interrupted, here by ``timeout_s``
+        return VideoError(source_name(source), "timeout", "not read within the time limit; raise it or drop the video")
+    return VideoError(source_name(source), reason, f"reading stops in the middle: {error.strerror}; it is damaged")
+
+
+def _refusal(source: Source, file: BinaryIO, error: av.error.FFmpegError | OSError) -> VideoError:
+    if isinstance(error, av.error.ExitError):
+        return broken_off(source, "timeout", error)
     file.seek(0)
     head = file.read(READ_BUFFER_BYTES)
     # An MP4 whose sample entry is "encv" holds encrypted frames; FFmpeg may stumble over the boxes that describe them.
@@ -101,7 +108,7 @@ def _refusal(source: Source, file: BinaryIO, error: Exception) -> VideoError:
     return VideoError(
         source_name(source),
         "unreadable_container",
-        f"expected one of the containers {CONTAINERS}, but none can be read from it ({error.args[1]}); "
+        f"expected one of the containers {CONTAINERS}, but none can be read from it ({error.strerror}); "
         "it is damaged, cut off or no video",
     )
 
