@@ -1,4 +1,4 @@
-"""Small real videos, encoded on the spot: every frame carries its own number as black and white blocks."""
+"""Small real videos, encoded on the spot: every frame carries its own number as black and white blocks (modulo 256)."""
 
 import io
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ TIME_BASE = Fraction(1, 1000)
 
 
 def numbered_frame(number: int) -> np.ndarray:
-    """(64, 128, 3) uint8: a slow colour gradient, and in the upper half 8 blocks with the bits of ``number``."""
+    """(64, 128, 3) uint8: a slow colour gradient, and in the upper half 8 blocks with the lowest bits of ``number``."""
     frame = np.empty((HEIGHT, WIDTH, 3), dtype=np.uint8)
     frame[..., 0] = np.linspace(40, 200, WIDTH)
     frame[..., 1] = np.linspace(60, 180, HEIGHT)[:, None]
@@ -40,7 +40,7 @@ def make_clip(
     rotation: tuple[int, bool, bool] | None = None,
     pix_fmt: str = "yuv420p",
 ) -> bytes:
-    """A video whose i-th frame carries the number i and is shown from ``times_ms[i]`` on.
+    """A video whose i-th frame carries the number i (modulo 256) and is shown from ``times_ms[i]`` on.
 
     ``rotation`` is (degrees counter-clockwise, mirrored left to right, upside down), as written into the container.
     """

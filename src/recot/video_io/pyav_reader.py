@@ -95,8 +95,6 @@ def _pick(
         if packets is None:
             return
         for position, frame in _shown_frames(stream, packets, probe, deadline):
-            if start > 0 and position < keyframe_position[start]:
-                continue  # may need frames from before the jump
             while at < len(wanted) and wanted[at] < position:
                 if jump:
                     return
@@ -104,7 +102,7 @@ def _pick(
             if at < len(wanted) and wanted[at] == position:
                 yield at, frame
                 at += 1
-            if at == len(wanted) or (jump and keyframe_position[key[at]] - position > SEEK_GAIN):
+            if at == len(wanted) or (jump and key[at] > start and keyframe_position[key[at]] > position + SEEK_GAIN):
                 break
         else:
             return
