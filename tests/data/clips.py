@@ -33,7 +33,13 @@ def write_clips(folder: Path, frames: list[int], *, first_seed: int = 0, samples
     return folder
 
 
-def data(train: Path | list[Path], val: Path, **changes: Any) -> VideoDataModule:
+def groups_of(frames: int) -> int:
+    """Groups of 4 of a clip's frames at 5 a second of its 10, by counting them out."""
+    sampled = len(range(0, frames, 2))
+    return len(range(0, sampled, 4))
+
+
+def data(train: Path | list[Path], val: Path, /, **changes: Any) -> VideoDataModule:
     """A VideoDataModule with values that suit the clips."""
     settings: dict[str, Any] = {
         "train": [str(path) for path in (train if isinstance(train, list) else [train])],

@@ -100,6 +100,17 @@ def test_short_lightning_epochs_skip_no_data(clips: Path, val_clips: Path, tmp_p
             path.unlink()
 
 
+def test_runs_counted_in_steps_with_validation_across_epochs(clips: Path, val_clips: Path, tmp_path: Path) -> None:
+    """As the default config trains: Lightning then takes every loop it restores for one in the middle of an epoch."""
+    options = {"max_steps": 11, "max_epochs": -1, "val_check_interval": 3, "check_val_every_n_epoch": None}
+    unbroken = fit(tmp_path, data(clips, val_clips), callbacks=[every_step(tmp_path)], **options)
+    assert len(unbroken.train_lines) == 11
+    assert len(unbroken.val_lines) == 3 * 2
+    for step in (2, 3, 4, 6, 8, 9):
+        resumed = fit(tmp_path, data(clips, val_clips), tmp_path / f"step={step}.ckpt", **options)
+        assert resumed.train_lines == unbroken.train_lines[step:], step
+
+
 def test_accumulated_batches_and_checkpoints_between_them(clips: Path, val_clips: Path, tmp_path: Path) -> None:
     options = {"max_epochs": 2, "accumulate_grad_batches": 2}
     unbroken = fit(tmp_path, data(clips, val_clips), callbacks=[every_step(tmp_path)], **options)

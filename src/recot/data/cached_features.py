@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recot.data.shards import ShardFolder
-from recot.errors import DataError
+from recot.errors import DataError, VideoError
 from recot.video_io import FrameSampling
 
 FEATURES_FOLDER = "features"
@@ -55,15 +55,15 @@ class CachedFeatures:
         self.path = path
         self._folder = ShardFolder(path)
         _check_settings(self._folder, {"sampling": asdict(sampling), "frame_size": list(frame_size)})
-        rows = [self._folder.find(videos.key(i)) for i in range(len(videos))]
-        missing = [videos.key(i) for i, row in enumerate(rows) if row is None]
+        meta = self._folder.meta
+        self._keys: list[str] = videos.columns["key"].tolist()
+        self._failed: dict[str, str] = meta.get("failed", {})
+        missing = [key for key in self._keys if self._folder.find(key) is None and key not in self._failed]
         if missing:
             raise DataError(
-                f"{path}: {len(missing)} of {len(rows)} videos have no cached features, e.g. {missing[0]}. "
-                f"Make them again with `{MAKE_FEATURES}`."
+                f"{path}: {len(missing)} of {len(videos)} videos have no cached features, e.g. {missing[0]}. "
+                f"Delete this folder and make it again with `{MAKE_FEATURES}`."
             )
-        self._rows: list[int] = [row for row in rows if row is not None]
-        meta = self._folder.meta
         self.encoder = str(meta["encoder"])
         self.dtype = str(meta["dtype"])
         self.cpu_s_per_frame = float(meta["encode_cpu_s"]) / max(1, int(meta["frames"]))
@@ -76,9 +76,13 @@ class CachedFeatures:
             seconds.
 
         Raises:
+            VideoError: if the video couldn't be decoded when features were made.
             DataError: if the payload doesn't hold features and times of exactly ``n`` frames.
         """
-        row = self._rows[i]
+        key = self._keys[i]
+        row = self._folder.find(key)
+        if row is None:
+            raise VideoError(key, "not_cached", f"left out when features were made: {self._failed[key]}")
         header = self._header(row)
         features, times = header.get("features"), header.get("times_s")
         if features is None or len(features.shape) != 4 or features.shape[0] != n:
@@ -93,14 +97,9 @@ class CachedFeatures:
             if length > _MAX_HEADER:
                 raise ValueError(f"its header has {length} bytes")
             entries: dict[str, Any] = json.loads(self._folder.payload_slice(row, _LENGTH_BYTES, length))
-            return {
-                name: _Entry(
-                    _DTYPES[entry["dtype"]], tuple(entry["shape"]), _LENGTH_BYTES + length + entry["data_offsets"][0]
-                )
-                for name, entry in entries.items()
-                if name != "__metadata__"
-            }
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            entries.pop("__metadata__", None)
+            return {name: _entry(entry, _LENGTH_BYTES + length) for name, entry in entries.items()}
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise self._damaged(row, f"not a safetensors file of float32, bfloat16 or float64: {error}") from error
 
     def _rows_of(self, row: int, entry: _Entry, first: int, last: int) -> Tensor:
@@ -117,6 +116,11 @@ class CachedFeatures:
         return DataError(f"{name}: {what}. Make the features again with `{MAKE_FEATURES}`.")
 
 
+def _entry(entry: dict[str, Any], data_start: int) -> _Entry:
+    shape = tuple(int(length) for length in entry["shape"])
+    return _Entry(_DTYPES[entry["dtype"]], shape, data_start + int(entry["data_offsets"][0]))
+
+
 def common_encoder(cached: Sequence[CachedFeatures | None]) -> str | None:
     """Fingerprint of the encoder that made all of these features; None if there are none.
 
@@ -127,7 +131,7 @@ def common_encoder(cached: Sequence[CachedFeatures | None]) -> str | None:
     if len({(features.encoder, features.dtype) for features in given}) > 1:
         raise DataError(
             "The cached features of data.train and data.val are of different encoders or precisions: "
-            + "; ".join(f"{features.path}: {features.encoder} in {features.dtype}" for features in given)
+            + "; ".join(f"{features.path}: {features.encoder[:12]} in {features.dtype}" for features in given)
             + f". Make all of them with one config: `{MAKE_FEATURES}`."
         )
     return given[0].encoder if given else None
@@ -138,8 +142,9 @@ def saving(cached: CachedFeatures | None, frames: int) -> str:
     if cached is None:
         return f"{frames} frames an epoch are decoded, and encoded in training."
     return (
-        f"features by encoder {cached.encoder} in {cached.dtype} are read from disk. An epoch's {frames} frames are "
-        f"neither decoded nor encoded; encoding them took {cached.cpu_s_per_frame * frames:.1f} CPU seconds."
+        f"features by encoder {cached.encoder[:12]} in {cached.dtype} are read from disk. An epoch's {frames} frames "
+        "are neither decoded nor encoded. "
+        f"That saves about {cached.cpu_s_per_frame * frames:.1f} CPU seconds of encoding."
     )
 
 

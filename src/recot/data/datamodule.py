@@ -254,8 +254,8 @@ class VideoDataModule(L.LightningDataModule):
 
     def _workers(self) -> Workers:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        # A sample may take its time once for itself and once for each stand-in.
-        hang_s = self.timeout_s * self.batch_size * (1 + REPLACEMENTS)
+        # Every sample may take its time, and one of them as many stand-ins as there may be.
+        hang_s = self.timeout_s * (self.batch_size + REPLACEMENTS)
         return Workers(self.num_workers, hang_s, pin_memory=on_gpu)
 
     def _order_settings(self) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class VideoDataset:
         """One window of video ``i``; nothing outside it is decoded or read.
 
         Raises:
-            VideoError: if the video can't be read.
+            VideoError: if the video can't be decoded, or couldn't be when its features were made.
             DataError: if its bytes in the shard are damaged, or cached features are.
         """
         n = int(self.counts[i])

@@ -58,12 +58,13 @@ def read_batches(reader: BatchReader, draws: Iterable[list[Draw]], workers: Work
         where = explain([reader], error)
         if where is None:
             raise
-        raise DataError(where) from error
+        # Its traceback would keep the iterator alive, and torch complains of the dead worker as long as that lives.
+        raise DataError(where) from error.with_traceback(None)
 
 
 def explain(readers: Sequence[BatchReader], error: BaseException) -> str | None:
     """What to tell the user about a worker that died or hangs; None if ``error`` is something else."""
-    text = str(error).strip()
+    text = str(error).strip().rstrip(".")
     dead = _DEAD_WORKER.search(text)
     if dead is None and not text.startswith("DataLoader timed out"):
         return None
@@ -81,7 +82,7 @@ def explain(readers: Sequence[BatchReader], error: BaseException) -> str | None:
             "the machine is just slow."
         )
     return (
-        f"{text} It was reading {reading}. Either a decoder crashed on it (drop the video), or the machine ran out of "
+        f"{text}. It was reading {reading}. Either a decoder crashed on it (drop the video), or the machine ran out of "
         "memory (lower data.num_workers, data.batch_size or data.token_budget)."
     )
 
