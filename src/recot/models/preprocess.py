@@ -30,7 +30,9 @@ def normalise(frames: Tensor, size: int) -> Tensor:
 
 
 def resize_bicubic(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize as ``PIL.Image.resize(..., Image.BICUBIC)``, bit for bit: horizontal pass, then vertical.
+    """Resize as PIL's bicubic, bit for bit, horizontally first, then vertically.
+
+    Pillow 13 takes the other order where that is cheaper; the released model was made with the order of older ones.
 
     Args:
         frames: (F, H, W, C) uint8.

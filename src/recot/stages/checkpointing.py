@@ -48,7 +48,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or foreign file
         raise DataError(
-            f"{path}: not a checkpoint that can be read safely ({type(error).__name__}: {str(error).splitlines()[0]}). "
+            f"{path}: not a checkpoint that can be read safely ({type(error).__name__}). "
             "Give a .ckpt file that recot wrote; a truncated copy has to be copied again."
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "config" not in checkpoint:
