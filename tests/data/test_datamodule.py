@@ -5,6 +5,7 @@ import re
 import shutil
 import warnings
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,20 @@ def test_a_video_that_is_no_video_is_named_with_shard_and_reason(clips: Path, va
     assert key == content_key(broken)
     assert "shard-000000.tar" in reason
     assert "[unreadable_container]" in reason
+
+
+def test_frames_known_to_be_damaged_are_not_asked_for(clips: Path, val_clips: Path, tmp_path: Path) -> None:
+    """The sampling takes frames 0, 2, 4, ...; of two equally near ones the earlier stands for a damaged one."""
+    missing = [0, 1, 12, 13, 14, 15, 16, 59]
+    source = ShardFolder(clips)
+    sample = source.sample(9)
+    damaged = replace(sample, media=replace(sample.media, missing_frames=missing))
+    with ShardWriter(tmp_path / "one", config_hash="x") as writer:
+        writer.add(source.key(9), damaged.to_json(), source.payload(9), "mp4", sample_columns(damaged))
+    module = ready(tmp_path / "one", val_clips, groups_per_sample=99)
+    (batch,) = epoch_of(module)
+    numbers = (batch.times_s * FPS).round().long()[batch.valid].tolist()
+    assert numbers == [2, 2, 4, 6, 8, 10, 11, 11, 17, *range(18, 60, 2)]
 
 
 def test_many_unreadable_samples_are_an_error_that_names_them(clips: Path, val_clips: Path, tmp_path: Path) -> None:

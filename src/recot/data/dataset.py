@@ -119,25 +119,48 @@ class VideoDataset:
         """
         return self._decode(i, 0, int(self.counts[i]))
 
-    def _decode(self, i: int, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        content = self.folder.payload(i)
-        facts = probe(content, self.limits)
-        duration_s = float(self.folder.columns["duration_s"][i])
-        wanted = self.sampling.indices(self._shown_times(i, facts), duration_s)[first:last]
-        decoded = decode(content, wanted, self.frame_size, probe=facts, limits=self.limits)
-        return decoded.frames, decoded.times_s
+    def sampled(self, i: int, facts: VideoProbe) -> np.ndarray:
+        """Which frames of video ``i`` are used.
 
-    def _shown_times(self, i: int, facts: VideoProbe) -> np.ndarray:
-        """The presentation times that the index vouches for: a damaged end is not among its frames."""
+        Where the sampling rule picks a frame that is known not to decode, the nearest one that does stands for it.
+
+        Args:
+            i: number of the video.
+            facts: its probe.
+
+        Returns:
+            (n,) int64, ascending.
+
+        Raises:
+            VideoError: if the video has another number of frames than its index says.
+        """
         frames = int(self.folder.columns["frames"][i])
-        if facts.frames < frames:
+        if facts.frames != frames:
             raise VideoError(
                 self.folder.key(i),
                 "index_mismatch",
-                f"has {facts.frames} frames, the index of {self.folder.path} says {frames}; delete the folder's "
-                "shards.json and index.parquet to index it again",
+                f"has {facts.frames} frames, the index of {self.folder.path} says {frames}; make the shards again with "
+                "`python data_pipelines/prune.py`",
             )
-        return facts.times_s[:frames]
+        chosen = self.sampling.indices(facts.times_s, float(self.folder.columns["duration_s"][i]))
+        missing = self.folder.sample(i).media.missing_frames
+        return _nearest(chosen, np.setdiff1d(np.arange(frames), missing)) if missing else chosen
+
+    def _decode(self, i: int, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        content = self.folder.payload(i)
+        facts = probe(content, self.limits)
+        wanted = self.sampled(i, facts)[first:last]
+        decoded = decode(content, wanted, self.frame_size, probe=facts, limits=self.limits)
+        return decoded.frames, decoded.times_s
+
+
+def _nearest(values: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Each value's nearest in ``allowed``, which is ascending; the earlier one of two."""
+    after = np.searchsorted(allowed, values).clip(max=len(allowed) - 1)
+    before = (after - 1).clip(min=0)
+    later = np.abs(allowed[after] - values) < np.abs(values - allowed[before])
+    exact = allowed[after] == values
+    return allowed[np.where(later | exact, after, before)]
 
 
 def _grouped(values: Tensor, index: np.ndarray | None = None) -> Tensor:
