@@ -1,5 +1,6 @@
 """From a composed config to a trained or measured model: the only place in the package that knows Hydra."""
 
+import errno
 import json
 import os
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +23,8 @@ from recot.stages.checkpointing import AtomicCheckpointIO, ConfigInCheckpoint
 OmegaConf.register_new_resolver(
     "precision", lambda: "bf16-mixed" if torch.cuda.is_available() else "32-true", replace=True
 )
+
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC)
 
 
 def launch(main: Callable[[], None]) -> None:
@@ -36,11 +39,13 @@ def launch(main: Callable[[], None]) -> None:
     try:
         with report_errors():
             main()
+    except InstantiationException as error:
+        _give_up(f"{_one_line(error)}. Given on the command line: {' '.join(sys.argv[1:])}")
     except (HydraException, OmegaConfBaseException) as error:
-        _give_up(" ".join(str(error).split()))
-    except PermissionError as error:
-        _give_up(_unwritable(error))
-    except (NotADirectoryError, FileExistsError) as error:
+        _give_up(_one_line(error))
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
         _give_up(_unwritable(error))
 
 
@@ -145,6 +150,10 @@ def _unwritable(error: OSError) -> str:
         f"{error.filename}: the output folder can't be written ({error.strerror}). Choose another one with "
         "paths.outputs=<folder> (paths.sweeps=<folder> for sweeps)."
     )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _give_up(message: str) -> None:

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from recot.batch import VideoBatch
-from recot.errors import DataError, RecotError
+from recot.errors import ConfigError, DataError, RecotError
 from recot.evaluation.metrics import REORDERING, ReconstructionMetrics
 from recot.losses import ReconstructionWeights, normalised_target, reconstruction_terms, weighted_sum
 from recot.models.recot import Recot, Reconstruction
@@ -41,6 +41,7 @@ class RecotPretrain(lightning.LightningModule):
         compile: run the trained model through ``torch.compile``.
 
     Raises:
+        ConfigError: for an impossible rate or warmup.
         ValueError: if encoder and model differ in width.
     """
 
@@ -62,6 +63,9 @@ class RecotPretrain(lightning.LightningModule):
                 f"model.width is {recot.dts.width}, but the vision encoder's features are {vision_encoder.width} wide: "
                 "set model.width to the encoder's hidden size"
             )
+        for name, value in (("learning_rate", learning_rate), ("warmup_steps", warmup_steps)):
+            if not isinstance(value, int | float) or value < 0:
+                raise ConfigError(f"stage.{name} must be a number from 0 up, got {value!r}")
         self.vision_encoder = vision_encoder
         self.recot = recot
         self.loss = loss
