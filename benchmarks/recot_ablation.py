@@ -85,7 +85,7 @@ def sweep(shared: list[str], folder: Path, steps: int, *arguments: str) -> None:
         "logger=none",
         "~callbacks.pictures",
         "~callbacks.learning_rate",
-        "trainer.enable_progress_bar=false",
+        "+trainer.enable_progress_bar=false",
         "~callbacks.progress_bar",
     ]
     run("src/train.py", "-m", *shared, *settings, f"hydra.sweep.dir={folder}", *arguments)
