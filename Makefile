@@ -34,3 +34,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# make bench VIDEOS=<folder of clips>
+bench: setup
+	$(BIN)/python benchmarks/dts.py
+	$(BIN)/python benchmarks/decode.py $(VIDEOS)
+	$(BIN)/python benchmarks/dataloader.py $(VIDEOS)
+	$(BIN)/python benchmarks/recot_ablation.py --videos $(VIDEOS) --work outputs/recot_ablation
