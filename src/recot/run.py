@@ -20,6 +20,7 @@ from recot.errors import DataError, report_errors
 from recot.evaluation.stage1_report import report
 from recot.stages.checkpointing import AtomicCheckpointIO, ConfigInCheckpoint
 
+OmegaConf.register_new_resolver("accelerator", lambda: "gpu" if torch.cuda.is_available() else "cpu", replace=True)
 OmegaConf.register_new_resolver(
     "precision", lambda: "bf16-mixed" if torch.cuda.is_available() else "32-true", replace=True
 )
