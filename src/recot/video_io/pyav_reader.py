@@ -55,7 +55,7 @@ def read_frames(
     for jump in (True, False) if may_jump else (False,):
         with open_container(source, limits) as container:
             for i, frame in _pick(container, probe, wanted, at, jump, limits, deadline):
-                frames[i] = _to_rgb(frame, size, reformatter)
+                _write_rgb(frame, frames[i], reformatter)
                 found[i] = True
         at = int(np.argmin(found)) if not found.all() else len(wanted)
         if at == len(wanted):
@@ -170,8 +170,8 @@ def _position(probe: VideoProbe, pts: int | None) -> int:
     return probe.frames if pts is None else int(np.searchsorted(probe.pts, pts))
 
 
-def _to_rgb(frame: VideoFrame, size: tuple[int, int], reformatter: VideoReformatter) -> np.ndarray:
-    """A decoded frame as (H, W, 3) uint8 RGB, turned upright; bilinear, as decord does it."""
+def _write_rgb(frame: VideoFrame, shown: np.ndarray, reformatter: VideoReformatter) -> None:
+    """Write a decoded frame into ``shown``, (H, W, 3) uint8 RGB: upright, stretched bilinearly (like decord)."""
     orientation = frame_orientation(frame)
-    height, width = size[::-1] if orientation.transpose else size
-    return orientation.apply(reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray())
+    height, width = shown.shape[1::-1] if orientation.transpose else shown.shape[:2]
+    orientation.copy(reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray(), shown)
