@@ -128,8 +128,8 @@ def report(result: dict) -> str:
     return (
         "# Decoding: frames per CPU second, one thread\n\n"
         f"{facts}\n\n{explanation}\n\n"
-        "`decoded by` says what recot used; where that is PyAV, decord's frames may be wrong, turned or missing. `-`: it "
-        "fails, or was left out. The last column compares with the faster of the bare readers that give the right "
+        "`decoded by` says what recot used; where that is PyAV, decord's frames may be wrong, turned or missing. `-`: "
+        "it fails, or was left out. The last column compares with the faster of the bare readers that give the right "
         f"frames.\n\n{summary(result['clips'])}\n\n"
         f"## The first frames\n\n{dense}\n\n## {SPARSE} frames spread over the clip\n\n{sparse}\n"
     )

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -14,70 +13,33 @@ import numpy as np
 import pytest
 
 from recot.errors import VideoError
-from recot.video_io import VideoLimits, check_health, decode, decord_reader, probe, pyav_reader
+from recot.video_io import VideoLimits, check_health, decode, probe, pyav_reader
 from recot.video_io.limits import Deadline
-from tests.video_clips import HEIGHT, WIDTH, constant_rate, make_clip, numbered_frame, patch_box, read_number
+from tests.video_clips import (
+    CODEC_CLIP_FRAMES,
+    CODEC_CLIPS,
+    HEIGHT,
+    SIZE,
+    WIDTH,
+    X264,
+    codec_clip,
+    constant_rate,
+    make_clip,
+    numbered_frame,
+    numbers,
+    patch_box,
+)
 
-SIZE = (HEIGHT, WIDTH)
-FRAMES = 60
 UNSORTED = [59, 0, 30, 30, 11, 12, 13, 14, 23, 24, 25, 10, 58, 1]
-
-X264 = "scenecut=0:keyint=12:min-keyint=12:bframes=3:b-adapt=0"
-X265 = f"log-level=none:{X264}"
-VPX = {"g": "30", "auto-alt-ref": "1", "lag-in-frames": "16", "b": "400k", "deadline": "good", "cpu-used": "5"}
-# name: (arguments of make_clip, whether decord gives exactly these frames)
-CLIPS = {
-    "h264": ({"options": {"x264-params": f"{X264}:open-gop=0"}}, True),
-    "h264_one_key_frame": ({"options": {"g": "250", "bf": "3"}}, True),
-    "h264_only_key_frames": ({"options": {"g": "1"}}, True),
-    "h264_open_gop": ({"options": {"x264-params": f"{X264}:open-gop=1"}}, False),
-    "h264_intra_refresh": ({"options": {"x264-params": "intra-refresh=1:keyint=12:bframes=0"}}, False),
-    "h264_fragmented": (
-        {"options": {"g": "12", "bf": "3"}, "container_options": {"movflags": "frag_keyframe+empty_moov"}},
-        True,
-    ),
-    "h264_mkv": ({"options": {"g": "12", "bf": "3"}, "container": "matroska"}, True),
-    "h264_ts": ({"options": {"g": "12", "bf": "3"}, "container": "mpegts"}, False),
-    "h264_open_gop_ts": ({"options": {"x264-params": f"{X264}:open-gop=1"}, "container": "mpegts"}, False),
-    "h264_flv": ({"options": {"g": "12", "bf": "3"}, "container": "flv"}, False),
-    "hevc": ({"codec": "libx265", "options": {"x265-params": f"{X265}:open-gop=0"}}, True),
-    "hevc_open_gop": ({"codec": "libx265", "options": {"x265-params": f"{X265}:open-gop=1"}}, False),
-    "hevc_10bit": (
-        {"codec": "libx265", "options": {"x265-params": "log-level=none:keyint=12"}, "pix_fmt": "yuv420p10le"},
-        False,
-    ),
-    "mpeg4": ({"codec": "mpeg4", "options": {"g": "12", "bf": "0", "q": "3"}}, True),
-    "mpeg4_b_frames": ({"codec": "mpeg4", "options": {"g": "12", "bf": "2", "q": "3"}}, False),
-    "mpeg4_avi": ({"codec": "mpeg4", "options": {"g": "12", "bf": "2", "q": "3"}, "container": "avi"}, False),
-    "vp8": ({"codec": "libvpx", "options": VPX, "container": "webm"}, True),
-    "vp9": ({"codec": "libvpx-vp9", "options": VPX, "container": "webm"}, True),
-    "av1": ({"codec": "libsvtav1", "options": {"g": "12", "preset": "10", "crf": "30"}}, False),
-}
-
-
-@pytest.fixture(scope="module")
-def clips() -> dict[str, bytes]:
-    """Every clip of ``CLIPS``, encoded on first use."""
-
-    class Made(dict[str, bytes]):
-        def __missing__(self, name: str) -> bytes:
-            self[name] = make_clip(constant_rate(FRAMES), **CLIPS[name][0])
-            return self[name]
-
-    return Made()
-
-
-def numbers(frames: np.ndarray) -> list[int]:
-    return [read_number(frame) for frame in frames]
 
 
 def test_h264_with_b_frames_in_avi_is_refused_rather_than_guessed() -> None:
     """AVI stores no presentation times, and the ones that FFmpeg makes up put these frames in the wrong order."""
-    video = make_clip(constant_rate(FRAMES), container="avi", options={"x264-params": f"{X264}:open-gop=1"})
+    video = make_clip(constant_rate(CODEC_CLIP_FRAMES), container="avi", options={"x264-params": f"{X264}:open-gop=1"})
     facts = probe(video)
     assert check_health(video, facts).ratio < 0.5
     reasons = []
-    for index in range(FRAMES):
+    for index in range(CODEC_CLIP_FRAMES):
         try:
             assert numbers(decode(video, [index], SIZE, facts).frames) == [index]
         except VideoError as error:
@@ -85,12 +47,12 @@ def test_h264_with_b_frames_in_avi_is_refused_rather_than_guessed() -> None:
     assert set(reasons) == {"decode_failed"}
 
 
-@pytest.mark.parametrize("name", CLIPS)
-def test_every_codec_and_container_gives_the_frames_asked_for(name: str, clips: dict[str, bytes]) -> None:
-    facts = probe(clips[name])
-    assert (facts.frames, facts.width, facts.height, facts.rotation) == (FRAMES, WIDTH, HEIGHT, 0)
+@pytest.mark.parametrize("name", CODEC_CLIPS)
+def test_every_codec_and_container_gives_the_frames_asked_for(name: str) -> None:
+    facts = probe(codec_clip(name))
+    assert (facts.frames, facts.width, facts.height, facts.rotation) == (CODEC_CLIP_FRAMES, WIDTH, HEIGHT, 0)
     assert not facts.has_edit_list
-    decoded = decode(clips[name], UNSORTED, SIZE, facts)
+    decoded = decode(codec_clip(name), UNSORTED, SIZE, facts)
     assert decoded.frames.dtype == np.uint8
     assert decoded.frames.shape == (len(UNSORTED), *SIZE, 3)
     assert numbers(decoded.frames) == UNSORTED
@@ -99,53 +61,25 @@ def test_every_codec_and_container_gives_the_frames_asked_for(name: str, clips: 
     assert decoded.times_s.tolist() == facts.times_s[UNSORTED].tolist()
 
 
-@pytest.mark.parametrize("name", CLIPS)
-def test_decord_reads_only_what_it_reads_right(name: str, clips: dict[str, bytes]) -> None:
-    if decord_reader.decord is None:
-        pytest.skip("decord is not installed here")
-    facts = probe(clips[name])
-    assert decord_reader.is_exact(facts, WIDTH) == CLIPS[name][1]
-    if CLIPS[name][1]:
-        wanted = np.unique(UNSORTED)
-        frames = decord_reader.read_frames(clips[name], facts, wanted, SIZE, Deadline(name, 60))
-        assert frames is not None
-        assert numbers(frames) == wanted.tolist()
-
-
-def test_decords_own_stand_ins_do_not_come_through(clips: dict[str, bytes]) -> None:
-    """Asked for the last frames of this clip, decord would give frame 97 three times, without an error."""
-    if decord_reader.decord is None:
-        pytest.skip("decord is not installed here")
-    video = make_clip(constant_rate(100), options={"x264-params": f"{X264}:open-gop=1"})
-    wanted = np.array([97, 98, 99])
-    assert decord_reader.read_frames(video, probe(video), wanted, SIZE, Deadline("clip", 60)) is None
-    assert numbers(decode(video, wanted, SIZE).frames) == [97, 98, 99]
-
-
-def test_decord_must_agree_on_the_times(clips: dict[str, bytes]) -> None:
-    if decord_reader.decord is None:
-        pytest.skip("decord is not installed here")
-    facts = probe(clips["h264"])
-    shifted = replace(facts, times_s=np.where(np.arange(FRAMES) < 40, facts.times_s, facts.times_s + 0.04))
-    wanted = np.array([3])
-    assert decord_reader.read_frames(clips["h264"], facts, wanted, SIZE, Deadline("clip", 60)) is not None
-    assert decord_reader.read_frames(clips["h264"], shifted, wanted, SIZE, Deadline("clip", 60)) is None
-
-
-@pytest.mark.parametrize("name", CLIPS)
-def test_pyav_alone_gives_the_same_frames(name: str, clips: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("name", CODEC_CLIPS)
+def test_pyav_alone_gives_the_same_frames(name: str) -> None:
     wanted = np.unique(UNSORTED)
     frames, found = pyav_reader.read_frames(
-        clips[name], probe(clips[name]), wanted, SIZE, VideoLimits(), Deadline(name, 60)
+        codec_clip(name), probe(codec_clip(name)), wanted, SIZE, VideoLimits(), Deadline(name, 60)
     )
     assert found.all()
     assert numbers(frames) == wanted.tolist()
 
 
 @pytest.mark.parametrize("name", ["h264_open_gop", "h264_intra_refresh", "hevc_open_gop", "h264_ts", "vp9", "av1"])
-def test_a_whole_video_is_healthy(name: str, clips: dict[str, bytes]) -> None:
-    health = check_health(clips[name], probe(clips[name]))
-    assert (health.expected, health.decoded, health.missing, health.ratio) == (FRAMES, FRAMES, [], 1.0)
+def test_a_whole_video_is_healthy(name: str) -> None:
+    health = check_health(codec_clip(name), probe(codec_clip(name)))
+    assert (health.expected, health.decoded, health.missing, health.ratio) == (
+        CODEC_CLIP_FRAMES,
+        CODEC_CLIP_FRAMES,
+        [],
+        1.0,
+    )
 
 
 @pytest.mark.parametrize("container", ["mp4", "mpegts"])
@@ -162,11 +96,11 @@ def test_sparse_frames_are_reached_by_jumping(container: str) -> None:
     assert numbers(frames) == [1400 % 256, 3, 800 % 256]
 
 
-def test_path_and_bytes_give_the_same(tmp_path: Path, clips: dict[str, bytes]) -> None:
+def test_path_and_bytes_give_the_same(tmp_path: Path) -> None:
     path = tmp_path / "http:colon and space.mp4"
-    path.write_bytes(clips["h264"])
+    path.write_bytes(codec_clip("h264"))
     for given in (path, str(path), os.path.relpath(path)):
-        assert np.array_equal(decode(given, [3, 40], SIZE).frames, decode(clips["h264"], [3, 40], SIZE).frames)
+        assert np.array_equal(decode(given, [3, 40], SIZE).frames, decode(codec_clip("h264"), [3, 40], SIZE).frames)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
@@ -178,8 +112,8 @@ def test_fewer_than_four_frames(frames: int) -> None:
     assert numbers(decode(video, [frames - 1, 0], SIZE).frames) == [frames - 1, 0]
 
 
-def test_no_frame_asked_for(clips: dict[str, bytes]) -> None:
-    decoded = decode(clips["h264"], [], SIZE)
+def test_no_frame_asked_for() -> None:
+    decoded = decode(codec_clip("h264"), [], SIZE)
     assert decoded.frames.shape == (0, *SIZE, 3)
     assert decoded.times_s.shape == (0,)
 
@@ -268,44 +202,19 @@ def test_two_frames_with_one_time() -> None:
     assert numbers(decode(doubled.getvalue(), [7, 6, 0, 1], SIZE).frames) == [7, 6, 0, 1]
 
 
-@pytest.mark.parametrize("width", [5, 6, 24, 48, 61, 72, 96, 378])
-def test_decord_is_asked_only_for_widths_that_it_can_write(width: int, clips: dict[str, bytes]) -> None:
-    if decord_reader.decord is None:
-        pytest.skip("decord is not installed here")
-    facts = probe(clips["h264"])
-    by_decord = decord_reader.read_frames(clips["h264"], facts, np.array([9]), (37, width), Deadline("clip", 60))
-    assert (by_decord is not None) == decord_reader.is_exact(facts, width)
-    shown = decode(clips["h264"], [9], (37, width), facts).frames
-    by_pyav, _ = pyav_reader.read_frames(
-        clips["h264"], facts, np.array([9]), (37, width), VideoLimits(), Deadline("clip", 60)
-    )
-    assert np.abs(shown.astype(int) - by_pyav).mean() < 1.5
-
-
-def test_every_size_is_stretched_to(clips: dict[str, bytes]) -> None:
+def test_every_size_is_stretched_to() -> None:
     for size in [(1, 1), (33, 57), (200, 40)]:
-        assert decode(clips["hevc_open_gop"], [4], size).frames.shape == (1, *size, 3)
-        assert decode(clips["h264"], [4], size).frames.shape == (1, *size, 3)
+        assert decode(codec_clip("hevc_open_gop"), [4], size).frames.shape == (1, *size, 3)
+        assert decode(codec_clip("h264"), [4], size).frames.shape == (1, *size, 3)
     with pytest.raises(ValueError, match="size"):
-        decode(clips["h264"], [4], (0, 8))
+        decode(codec_clip("h264"), [4], (0, 8))
 
 
-@pytest.mark.parametrize("index", [-1, FRAMES])
-def test_a_frame_that_does_not_exist(index: int, clips: dict[str, bytes]) -> None:
-    with pytest.raises(VideoError, match=f"frame {index} .* 0 to {FRAMES - 1}") as error:
-        decode(clips["h264"], [3, index], SIZE)
+@pytest.mark.parametrize("index", [-1, CODEC_CLIP_FRAMES])
+def test_a_frame_that_does_not_exist(index: int) -> None:
+    with pytest.raises(VideoError, match=f"frame {index} .* 0 to {CODEC_CLIP_FRAMES - 1}") as error:
+        decode(codec_clip("h264"), [3, index], SIZE)
     assert error.value.reason == "frame_out_of_range"
-
-
-def test_pyav_and_decord_agree_on_colours(clips: dict[str, bytes]) -> None:
-    if decord_reader.decord is None:
-        pytest.skip("decord is not installed here")
-    wanted = np.arange(0, FRAMES, 7)
-    facts = probe(clips["h264"])
-    by_decord = decord_reader.read_frames(clips["h264"], facts, wanted, (40, 80), Deadline("clip", 60))
-    by_pyav, _ = pyav_reader.read_frames(clips["h264"], facts, wanted, (40, 80), VideoLimits(), Deadline("clip", 60))
-    assert by_decord is not None
-    assert np.abs(by_decord.astype(int) - by_pyav).mean() < 1.0
 
 
 def _python(code: str, *arguments: str) -> str:
@@ -315,9 +224,9 @@ def _python(code: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_without_decord_pyav_decodes_everything(tmp_path: Path, clips: dict[str, bytes]) -> None:
+def test_without_decord_pyav_decodes_everything(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    path.write_bytes(clips["h264"])
+    path.write_bytes(codec_clip("h264"))
     code = (
         "import sys, json; sys.modules['decord'] = None\n"
         "from recot.video_io import decode, decord_reader\n"
@@ -332,13 +241,13 @@ def test_video_input_needs_no_torch() -> None:
     assert _python("import sys, recot.video_io; print('torch' in sys.modules)").strip() == "False"
 
 
-def test_nothing_stays_open(tmp_path: Path, clips: dict[str, bytes]) -> None:
+def test_nothing_stays_open(tmp_path: Path) -> None:
     handles = Path("/proc/self/fd")
     if not handles.is_dir():
         pytest.skip("open files can't be counted here")
     good, bad = tmp_path / "good.mp4", tmp_path / "bad.mp4"
-    good.write_bytes(clips["h264"])
-    bad.write_bytes(clips["h264"][: len(clips["h264"]) // 2])
+    good.write_bytes(codec_clip("h264"))
+    bad.write_bytes(codec_clip("h264")[: len(codec_clip("h264")) // 2])
     decode(good, [1], SIZE)
     before = len(list(handles.iterdir()))
     for _ in range(3):

@@ -129,25 +129,16 @@ def _summary(
     name: str,
     limits: VideoLimits,
 ) -> VideoProbe:
-    if table.without_time:
-        raise VideoError(
-            name, "no_timestamps", f"{table.without_time} of {table.packets} packets have no time; remux the video"
-        )
-    if not table.shown:
-        raise VideoError(
-            name, "no_frames", f"no frame to show ({stream.frames or 'no'} frames in the header); it is damaged"
-        )
     context = stream.codec_context
     assert stream.time_base is not None
     time_base = Fraction(stream.time_base.numerator, stream.time_base.denominator)
-    pts, durations = np.array(sorted(table.shown), dtype=np.int64).T
+    pts, durations = _shown(table, stream.frames, name)
     times_s = pts * float(time_base)
     start_s = times_s[0] if container.start_time is None else container.start_time / av.time_base
     # FFmpeg rounds the common start to microseconds.
     times_s -= times_s[0] if abs(times_s[0] - start_s) < 1e-6 else start_s
     intervals = np.diff(times_s)
-    last_s = _last_interval(stream, float(durations[-1] * time_base), intervals)
-    duration_s = float(times_s[-1] - times_s[0]) + last_s
+    duration_s = float(times_s[-1] - times_s[0]) + _last_interval(stream, float(durations[-1] * time_base), intervals)
     if duration_s > limits.max_duration_s:
         raise VideoError(
             name,
@@ -180,6 +171,20 @@ def _summary(
         stream_index=stream.index,
         video_streams=len(container.streams.video),
     )
+
+
+def _shown(table: PacketTable, header_frames: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(pts, durations), both (frames,) int64 in order of presentation."""
+    if table.without_time:
+        raise VideoError(
+            name, "no_timestamps", f"{table.without_time} of {table.packets} packets have no time; remux the video"
+        )
+    if not table.shown:
+        raise VideoError(
+            name, "no_frames", f"no frame to show ({header_frames or 'no'} frames in the header); it is damaged"
+        )
+    pts, durations = np.array(sorted(table.shown), dtype=np.int64).T
+    return pts, durations
 
 
 def _last_interval(stream: VideoStream, packet_duration_s: float, intervals: np.ndarray) -> float:
