@@ -72,17 +72,30 @@ def test_without_its_index_an_mp4_is_unreadable(video: bytes) -> None:
     assert refused(video[: video.index(b"moov")]).reason == "unreadable_container"
 
 
-def test_sound_alone() -> None:
+@pytest.mark.parametrize("cover", [False, True])
+def test_sound_alone_or_with_a_cover_picture(cover: bool) -> None:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as output:
-        stream = output.add_stream("aac", rate=16000)
+        sound = output.add_stream("aac", rate=16000)
+        picture = output.add_stream("mjpeg", rate=1, pix_fmt="yuvj420p", width=64, height=64) if cover else None
+        if picture is not None:
+            picture.disposition = av.stream.Disposition.attached_pic
         silence = av.AudioFrame.from_ndarray(np.zeros((1, 4096), dtype=np.float32), format="fltp", layout="mono")
         silence.sample_rate = 16000
-        output.mux(stream.encode(silence))
-        output.mux(stream.encode(None))
+        output.mux(sound.encode(silence))
+        output.mux(sound.encode(None))
+        if picture is not None:
+            output.mux(picture.encode(av.VideoFrame(64, 64, "yuvj420p")))
+            output.mux(picture.encode(None))
     error = refused(buffer.getvalue())
     assert error.reason == "no_video_stream"
     assert "audio" in error.message
+
+
+def test_a_codec_that_nobody_knows() -> None:
+    video = make_clip(constant_rate(5), container="matroska")
+    assert b"V_MPEG4/ISO/AVC" in video
+    assert refused(video.replace(b"V_MPEG4/ISO/AVC", b"V_NOBODY/KNOWS/")).reason == "unsupported_codec"
 
 
 def test_encrypted_frames() -> None:

@@ -114,7 +114,9 @@ def _main_stream(container: InputContainer, name: str) -> VideoStream:
     stream = container.streams.best("video")
     if stream is None or stream.disposition & (av.stream.Disposition.attached_pic | av.stream.Disposition.still_image):
         held = sorted({str(s.type) for s in container.streams}) or ["none"]
-        raise VideoError(name, "no_video_stream", f"expected a video stream, found only: {', '.join(held)}")
+        raise VideoError(
+            name, "no_video_stream", f"expected a video stream (a cover picture is none), found: {', '.join(held)}"
+        )
     if stream.codec_context is None:
         raise VideoError(name, "unsupported_codec", "no decoder for its video codec; convert it, e.g. to H.264")
     assert isinstance(stream, VideoStream)
