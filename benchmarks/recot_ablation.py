@@ -98,7 +98,14 @@ def table(rows: list[dict[str, str]], group_by: tuple[str, ...]) -> list[str]:
     groups = defaultdict(list)
     for row in rows:
         groups[tuple(row[key] for key in group_by)].append(row)
-    head = [*group_by, "masked EV (range)", *(f"{b} baseline" for b in BASELINES), "visible EV", "masked, moving", "order"]
+    head = [
+        *group_by,
+        "masked EV (range)",
+        *(f"{b} baseline" for b in BASELINES),
+        "visible EV",
+        "masked, moving",
+        "order",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for key, members in groups.items():
 
@@ -161,12 +168,12 @@ def write(work: Path, steps: int, videos: Path) -> None:
         "# Stage 1 on real clips: masking kinds and ratios",
         "",
         f"Command: `python benchmarks/recot_ablation.py --videos {videos} --work <folder>` ({steps} steps a run).",
-        f"Made {date.today()} on {platform.machine()}, CPU; torch {torch.__version__}, lightning {lightning.__version__}, "
-        f"transformers {transformers.__version__}.",
+        f"Made {date.today()} on {platform.machine()}, CPU; torch {torch.__version__}, "
+        f"lightning {lightning.__version__}, transformers {transformers.__version__}.",
         f"{len(VALIDATION)} held-out clips; tiny model, encoder with seeded random weights; 4 frames a second.",
         "",
-        "EV is explained variance on held-out clips; baselines see the same visible tokens as the model. `masked, moving` is "
-        "the masked share of moving tokens (neutral: the ratio); `order` is order sensitivity (0 is blind).",
+        "EV is explained variance on held-out clips; baselines see the same visible tokens as the model. `masked, "
+        "moving` is the masked share of moving tokens (neutral: the ratio); `order` is order sensitivity (0 is blind).",
         "",
         "## By kind and ratio, mean of three seeds",
         "",

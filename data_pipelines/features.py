@@ -84,6 +84,6 @@ def _check_same(videos: VideoDataset, target: Path, *, encoder: str, dtype: str)
     found = CachedFeatures(videos.folder, sampling=videos.sampling, frame_size=videos.frame_size)
     if (found.encoder, found.dtype) != (encoder, dtype):
         raise DataError(
-            f"{target}: holds features of encoder {found.encoder[:12]} in {found.dtype}, not of {encoder[:12]} in {dtype}. "
-            "Delete this folder to write them anew."
+            f"{target}: holds features of encoder {found.encoder[:12]} in {found.dtype}, not of {encoder[:12]} in "
+            f"{dtype}. Delete this folder to write them anew."
         )

@@ -67,9 +67,7 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_takes_a_step(
-    experiment: str, train: Callable[..., dict[str, float]], tmp_path: Path
-) -> None:
+def test_every_experiment_takes_a_step(experiment: str, train: Callable[..., dict[str, float]], tmp_path: Path) -> None:
     # The real size needs weights that only a network gives; its stage and trainer settings run on the tiny model.
     swap = ["model=tiny", "data=tiny_world"] if experiment.endswith("_3b") else []
     metrics = train(f"experiment={experiment}", *swap, "trainer.max_steps=2")
@@ -85,7 +83,7 @@ def test_training_learns_and_a_resumed_run_ends_where_an_unbroken_one_does(
 ) -> None:
     start = train("experiment=recot_pretrain", "trainer.max_steps=1", "stage.learning_rate=1e-9", name="start")
     settings = ["experiment=recot_pretrain", "stage.warmup_steps=1", "trainer.max_steps=10"]
-    whole = train(*settings, name="whole", *[])
+    whole = train(*settings, name="whole")
     assert whole["val/loss"] < start["val/loss"]
     half = tmp_path / "whole/checkpoints/step_6.ckpt"
     assert not half.exists(), "save_top_k=1 keeps the last only"

@@ -3,6 +3,8 @@
 Legend: G groups, T frames a group, H W token grid, C width.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -21,9 +23,14 @@ MOVING_SHARE = 0.25
 class OrderSensitivity(Metric):
     """How much the compact map changes when a group's frames are permuted, relative to how much maps vary at all.
 
-    ``sqrt(E|z(x) - z(P x)|^2 / E|z(x) - E z|^2)`` over all tokens: 0 for a compressor blind to order, about sqrt(2) if a
-    reordered group were as different as an unrelated one. Our choice of measure.
+    ``sqrt(E|z(x) - z(P x)|^2 / E|z(x) - E z|^2)`` over all tokens: 0 for a compressor blind to order, about sqrt(2) if
+    a reordered group were as different as an unrelated one. Our choice of measure.
     """
+
+    change: Tensor
+    total: Tensor
+    square: Tensor
+    count: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -49,8 +56,8 @@ class OrderSensitivity(Metric):
 class ReconstructionMetrics(nn.Module):
     """Everything stage 1 logs on validation, updated batch by batch; padding frames count nowhere.
 
-    Explained variance is ``1 - Var(error) / Var(target)`` over all channels together, per kind of token (masked or visible),
-    for the model and for each trivial baseline.
+    Explained variance is ``1 - Var(error) / Var(target)`` over all channels together, per kind of token (masked or
+    visible), for the model and for each trivial baseline.
 
     Args:
         width: C.
@@ -82,7 +89,7 @@ class ReconstructionMetrics(nn.Module):
         real = rearrange(valid, "g t -> g t 1 1").expand_as(masked)
         tokens = {"masked": masked & real, "visible": ~masked & real}
         guesses = {"model": predicted.float()} | {name: guess(target, masked) for name, guess in BASELINES.items()}
-        for key, metric in self.explained.items():
+        for key, metric in self._explained():
             who, which = key.split(":")
             metric.update(guesses[who][tokens[which]].double(), target[tokens[which]].double())
         cosine = F.cosine_similarity(guesses["model"], target, dim=-1)
@@ -93,16 +100,21 @@ class ReconstructionMetrics(nn.Module):
     def compute(self) -> dict[str, Tensor]:
         """Scalars by name; baselines as ``baseline_<name>/...``."""
         values = {}
-        for key, metric in self.explained.items():
+        for key, metric in self._explained():
             who, which = key.split(":")
             prefix = "" if who == "model" else f"baseline_{who}/"
-            values[f"{prefix}explained_variance_{which}"] = metric.compute().float()
+            values[f"{prefix}explained_variance_{which}"] = torch.as_tensor(metric.compute()).float()
         return values | {
             "cosine_masked": self.cosine_masked.compute(),
             "cosine_visible": self.cosine_visible.compute(),
             "masked_given_moving": self.masked_given_moving.compute(),
             "order_sensitivity": self.order_sensitivity.compute(),
         }
+
+    def _explained(self) -> Iterator[tuple[str, ExplainedVariance]]:
+        for key, metric in self.explained.items():
+            assert isinstance(metric, ExplainedVariance)
+            yield key, metric
 
     def reset(self) -> None:
         """Forget all batches."""

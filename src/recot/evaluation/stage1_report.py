@@ -30,13 +30,16 @@ def report(metrics: Mapping[str, float], *, title: str) -> str:
     for prefix, label in {"": "model", **{f"baseline_{name}/": _ROWS[name] for name in BASELINES}}.items():
         masked, visible = (metrics[f"val/{prefix}explained_variance_{which}"] for which in ("masked", "visible"))
         lines.append(f"| {label} | {masked:.4f} | {visible:.4f} |")
+    others = {
+        "cosine_masked": "cosine similarity on masked tokens",
+        "cosine_visible": "cosine similarity on visible tokens",
+        "masked_given_moving": "masked share of the moving tokens (the mask ratio would be neutral)",
+        "order_sensitivity": "order sensitivity of the compact map (0 is blind to frame order)",
+        "loss": "validation loss",
+    }
     lines += [
         "",
-        f"- cosine similarity: {metrics['val/cosine_masked']:.4f} on masked, {metrics['val/cosine_visible']:.4f} on visible "
-        "tokens",
-        f"- masked share of the moving tokens: {metrics['val/masked_given_moving']:.4f} (the mask ratio would be neutral)",
-        f"- order sensitivity of the compact map: {metrics['val/order_sensitivity']:.4f} (0 is blind to frame order)",
-        f"- validation loss: {metrics['val/loss']:.4f}",
+        *(f"- {label}: {metrics[f'val/{name}']:.4f}" for name, label in others.items()),
         "",
     ]
     return "\n".join(lines)

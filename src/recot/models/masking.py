@@ -182,7 +182,7 @@ def _gumbel(uniform: Tensor) -> Tensor:
 def _checked_ratio(mask_ratio: float) -> float:
     if not isinstance(mask_ratio, int | float) or not 0 < mask_ratio < 1:
         raise ConfigError(
-            f"stage.mask_ratio is {mask_ratio!r}: it must be a number strictly between 0 and 1 (0 would leave nothing to "
-            "reconstruct, 1 nothing to reconstruct it from). Try stage.mask_ratio=0.75."
+            f"stage.mask_ratio is {mask_ratio!r}: it must be a number strictly between 0 and 1 (0 would leave nothing "
+            "to reconstruct, 1 nothing to reconstruct it from). Try stage.mask_ratio=0.75."
         )
     return float(mask_ratio)

@@ -118,14 +118,14 @@ def pretrained_encoder(
         )
     except OSError as error:
         raise DataError(
-            f"model.vision_encoder.name_or_path={name_or_path}: no SigLIP weights could be loaded from there. Give a hub "
-            f"name (downloaded once, needs a network) or a folder with config.json and model.safetensors. "
+            f"model.vision_encoder.name_or_path={name_or_path}: no SigLIP weights could be loaded from there. Give a "
+            f"hub name (downloaded once, needs a network) or a folder with config.json and model.safetensors. "
             f"({str(error).splitlines()[0]})"
         ) from error
     if info["missing_keys"] or info["mismatched_keys"]:
         raise DataError(
-            f"model.vision_encoder.name_or_path={name_or_path}: not a whole SigLIP vision tower; missing or of another shape: "
-            f"{sorted(map(str, [*info['missing_keys'], *info['mismatched_keys']]))[:8]}"
+            f"model.vision_encoder.name_or_path={name_or_path}: not a whole SigLIP vision tower; missing or of another "
+            f"shape: {sorted(map(str, [*info['missing_keys'], *info['mismatched_keys']]))[:8]}"
         )
     layers = tower.config.num_hidden_layers - drop_layers
     return FrozenVisionEncoder(tower, layers=layers, grid=grid, chunk_frames=chunk_frames)

@@ -14,7 +14,7 @@ from recot.batch import VideoBatch
 from recot.errors import ConfigError, DataError, RecotError
 from recot.evaluation.metrics import REORDERING, ReconstructionMetrics
 from recot.losses import ReconstructionWeights, normalised_target, reconstruction_terms, weighted_sum
-from recot.models.recot import Recot, Reconstruction
+from recot.models.recot import Reconstruction, Recot
 from recot.models.vision_encoder import FrozenVisionEncoder
 from recot.stages.optimization import largest_gradient, parameter_groups, warmup_cosine
 
@@ -71,7 +71,7 @@ class RecotPretrain(lightning.LightningModule):
         self.loss = loss
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
-        self.betas = tuple(betas)
+        self.betas = (float(betas[0]), float(betas[1]))
         self.warmup_steps = warmup_steps
         self.compile_model = compile
         self.validation = ReconstructionMetrics(recot.dts.width)
@@ -84,8 +84,8 @@ class RecotPretrain(lightning.LightningModule):
         if cached_by is not None and cached_by != self.encoder_fingerprint():
             raise DataError(
                 "data.features=cached: the cached features were computed by another vision encoder than the one "
-                f"configured (fingerprint {cached_by[:12]}, not {self.encoder_fingerprint()[:12]}). Write them again with "
-                "`python data_pipelines/cache_features.py`, or use data.features=live."
+                f"configured (fingerprint {cached_by[:12]}, not {self.encoder_fingerprint()[:12]}). Write them again "
+                "with `python data_pipelines/cache_features.py`, or use data.features=live."
             )
         if self.compile_model:
             self.recot.compile()
@@ -131,9 +131,9 @@ class RecotPretrain(lightning.LightningModule):
     def _stop(self, loss: Tensor, batch: VideoBatch) -> None:
         raise NonFiniteLossError(
             f"The training loss became {loss.item()} at step {self.global_step}, on samples {', '.join(batch.keys)}. "
-            f"Largest gradient of the step before: {largest_gradient(self._gradients)}. Nothing was saved from this step: "
-            "the last checkpoint is good. Lower stage.learning_rate, lengthen stage.warmup_steps, or look at these "
-            "samples."
+            f"Largest gradient of the step before: {largest_gradient(self._gradients)}. Nothing was saved from this "
+            "step: the last checkpoint is good. Lower stage.learning_rate, lengthen stage.warmup_steps, or look at "
+            "these samples."
         )
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
