@@ -1,11 +1,14 @@
 """Workers that are killed or hang: the error names the sample they were reading."""
 
+import gc
+import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -124,3 +127,24 @@ def test_a_worker_that_dies_between_samples_is_reported_too(long_clip: Path) -> 
         kill_and_read_on()
     module.on_exception(caught.value)
     assert "It was reading nothing at that moment" in str(caught.value.__cause__)
+
+
+def test_workers_of_a_split_end_with_its_turn(clips: Path, val_clips: Path, tmp_path: Path) -> None:
+    """Lightning keeps iterators that it has done with, and workers that nobody ends keep their memory."""
+
+    class Census(Diary):
+        seen: ClassVar[list[tuple[str, int]]] = []
+
+        def training_step(self, batch: VideoBatch, batch_idx: int) -> torch.Tensor:
+            self.seen.append(("train", len(multiprocessing.active_children())))
+            return super().training_step(batch, batch_idx)
+
+        def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
+            self.seen.append(("val", len(multiprocessing.active_children())))
+
+    gc.collect()  # loaders that other tests left behind
+    options = {"num_sanity_val_steps": 1, "max_epochs": 2, "limit_train_batches": 2, "limit_val_batches": 1}
+    trainer(tmp_path, **options).fit(Census(), datamodule=data(clips, val_clips, num_workers=1))
+    epoch = [("train", 1), ("train", 1), ("val", 2)]
+    assert Census.seen == [("val", 1), *epoch, *epoch]
+    assert not multiprocessing.active_children()

@@ -17,6 +17,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
 from recot.batch import Cursor, VideoBatch
+from recot.data import settings
 from recot.data.cached_features import common_encoder, saving
 from recot.data.dataset import VideoDataset
 from recot.data.failures import FailureLog
@@ -24,7 +25,6 @@ from recot.data.loader import TrainLoader, ValLoader, Workers, explain
 from recot.data.order import SourceFacts, TrainOrder, plan_once, shares
 from recot.data.reader import REPLACEMENTS, BatchReader
 from recot.data.resume import check_same_order, data_hash
-from recot.data.settings import at_least, check_budget, folder_list, groupable, positive_weights
 from recot.data.shards import ShardFolder
 from recot.errors import ConfigError, DataError
 from recot.video_io import FrameSampling, VideoLimits
@@ -88,32 +88,25 @@ class VideoDataModule(L.LightningDataModule):
         timeout_s: float,
     ) -> None:
         super().__init__()
-        self.train_paths = folder_list("train", train)
-        self.val_paths = folder_list("val", val)
-        self.train_weights = positive_weights(train_weights, len(self.train_paths))
-        self.sampling = groupable(sampling)
-        self.groups_per_sample = at_least(1, "groups_per_sample", groups_per_sample)
-        self.val_groups_per_sample = at_least(1, "val_groups_per_sample", val_groups_per_sample)
-        self.batch_size = at_least(1, "batch_size", batch_size)
-        self.token_budget = None if token_budget is None else at_least(1, "token_budget", token_budget)
-        self.tokens_per_frame = at_least(1, "tokens_per_frame", tokens_per_frame)
-        self.shuffle_window = at_least(1, "shuffle_window", shuffle_window)
+        self.train_paths = settings.folder_list("train", train)
+        self.val_paths = settings.folder_list("val", val)
+        self.train_weights = settings.positive_weights(train_weights, len(self.train_paths))
+        self.sampling = settings.groupable(sampling)
+        self.groups_per_sample = settings.at_least(1, "groups_per_sample", groups_per_sample)
+        self.val_groups_per_sample = settings.at_least(1, "val_groups_per_sample", val_groups_per_sample)
+        self.batch_size = settings.at_least(1, "batch_size", batch_size)
+        self.token_budget = None if token_budget is None else settings.at_least(1, "token_budget", token_budget)
+        self.tokens_per_frame = settings.at_least(1, "tokens_per_frame", tokens_per_frame)
+        self.shuffle_window = settings.at_least(1, "shuffle_window", shuffle_window)
         self.seed = seed
-        self.num_workers = at_least(0, "num_workers", num_workers)
+        self.num_workers = settings.at_least(0, "num_workers", num_workers)
         self.prepare = prepare
-        if len(frame_size) != 2 or min(frame_size) < 1:
-            raise ConfigError(f"data.frame_size must be [height, width] in pixels, got {list(frame_size)}")
-        self.frame_size = (int(frame_size[0]), int(frame_size[1]))
-        if features not in ("live", "cached"):
-            raise ConfigError(f"data.features must be live or cached, got {features!r}")
-        self.features = features
-        if not timeout_s > 0:
-            raise ConfigError(f"data.timeout_s must be a positive number of seconds, got {timeout_s}")
-        self.timeout_s = timeout_s
+        self.frame_size = settings.height_and_width(frame_size)
+        self.features = settings.one_of("features", features, ("live", "cached"))
+        self.timeout_s = settings.positive("timeout_s", timeout_s)
         self.cursor = Cursor(0, 0)
         self.feature_encoder: str | None = None
-        self._readers: list[BatchReader] = []
-        self._train_loader: TrainLoader | None = None
+        self._loaders: dict[str, TrainLoader | ValLoader] = {}
 
     def prepare_data(self) -> None:
         """Make the embedded data, if the config says how."""
@@ -125,9 +118,10 @@ class VideoDataModule(L.LightningDataModule):
         sources, val_sources = self._open(self.train_paths), self._open(self.val_paths)
         self._reader = self._make_reader(sources, self.groups_per_sample, centred=False)
         self._val_reader = self._make_reader(val_sources, self.val_groups_per_sample, centred=True)
-        self._readers = [self._reader, self._val_reader]
         for name, reader in (("groups_per_sample", self._reader), ("val_groups_per_sample", self._val_reader)):
-            check_budget(self.token_budget, max(int(c.max()) for c in reader.costs), self.tokens_per_frame, name)
+            settings.check_budget(
+                self.token_budget, max(int(c.max()) for c in reader.costs), self.tokens_per_frame, name
+            )
         quotas = shares([len(source) for source in sources], self.train_weights)
         self._order = TrainOrder(
             [
@@ -149,17 +143,27 @@ class VideoDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> TrainLoader:
         """This rank's training batches, from the cursor on."""
-        self._close()
+        self.close("train")
         rank, world_size = self._place()
-        self._train_loader = TrainLoader(
+        loader = self._loaders["train"] = TrainLoader(
             self._reader, self._order, lambda: self.cursor, rank=rank, world_size=world_size, workers=self._workers()
         )
-        return self._train_loader
+        return loader
 
     def val_dataloader(self) -> ValLoader:
         """This rank's validation batches, the same each time."""
+        self.close("val")
         rank, world_size = self._place()
-        return ValLoader(self._val_reader, self._val_plan, rank=rank, world_size=world_size, workers=self._workers())
+        loader = self._loaders["val"] = ValLoader(
+            self._val_reader, self._val_plan, rank=rank, world_size=world_size, workers=self._workers()
+        )
+        return loader
+
+    def close(self, *splits: str) -> None:
+        """End the workers that read ``train``, ``val``, or both."""
+        for split in splits:
+            if split in self._loaders:
+                self._loaders[split].close()
 
     def example_batch(self, n: int) -> VideoBatch:
         """The first ``n`` validation samples as decoded frames, also where training reads cached features.
@@ -195,19 +199,14 @@ class VideoDataModule(L.LightningDataModule):
 
     def on_exception(self, exception: BaseException) -> None:
         """A dead worker interrupts whatever the main process is doing; say what it was reading."""
-        text = explain(self._readers, exception) if isinstance(exception, RuntimeError) else None
+        text = explain([loader.reader for loader in self._loaders.values()], exception)
         if text is not None and exception.__cause__ is None:
             exception.__cause__ = DataError(text)
-        self._close()
+        self.close("train", "val")
 
     def teardown(self, stage: str) -> None:
-        """End the training workers."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._train_loader is not None:
-            self._train_loader.close()
-            self._train_loader = None
+        """End all workers."""
+        self.close("train", "val")
 
     def _open(self, paths: list[str]) -> list[VideoDataset]:
         for path in paths:
@@ -260,7 +259,7 @@ class VideoDataModule(L.LightningDataModule):
 
     def _order_settings(self) -> dict[str, Any]:
         """By config key, everything that the training batches depend on; not how or by how many they are read."""
-        settings = {
+        values = {
             "train_weights": self.train_weights,
             "sampling": asdict(self.sampling),
             "frame_size": list(self.frame_size),
@@ -272,7 +271,7 @@ class VideoDataModule(L.LightningDataModule):
             "seed": self.seed,
             "train (hash of its index)": data_hash([source.folder for source in self._reader.sources]),
         }
-        return {f"data.{name}": value for name, value in settings.items()}
+        return {f"data.{name}": value for name, value in values.items()}
 
 
 class _Follow(L.Callback):
@@ -293,6 +292,9 @@ class _Follow(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: VideoBatch, *place: int
     ) -> None:
         self._failures.record(batch.failures, split="val", step=trainer.global_step)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._data.close("val")
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._failures.warn_summary()

@@ -4,7 +4,7 @@ They are not torch DataLoaders: Lightning would deal those to ranks by itself, a
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class Workers:
     pin_memory: bool
 
 
-def read_batches(reader: BatchReader, draws: Iterable[list[Draw]], workers: Workers) -> Iterator[VideoBatch]:
+def read_batches(reader: BatchReader, draws: Iterable[list[Draw]], workers: Workers) -> Generator[VideoBatch]:
     """Batches in the order of ``draws``; the workers start with the first one and end with the iterator.
 
     Raises:
@@ -120,7 +120,7 @@ class TrainLoader:
         self._cursor = cursor
         self._rank, self._world_size = rank, world_size
         self._workers = workers
-        self._stream: Iterator[VideoBatch] | None = None
+        self._stream: Generator[VideoBatch] | None = None
         self._stream_at: Cursor | None = None
 
     def __len__(self) -> int:
@@ -137,8 +137,10 @@ class TrainLoader:
             yield batch
 
     def close(self) -> None:
-        """End the workers."""
-        self._stream = None
+        """End the workers; another iteration starts new ones."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
     def state_dict(self) -> dict[str, Any]:
         """Lightning takes a loader without this for one that can't be resumed, and warns."""
@@ -148,7 +150,7 @@ class TrainLoader:
         """The cursor came back with the DataModule's state; this one was saved with it and is the same."""
         assert state == asdict(self._cursor()), f"two cursors in one checkpoint: {state}, {self._cursor()}"
 
-    def _open(self, start: Cursor) -> Iterator[VideoBatch]:
+    def _open(self, start: Cursor) -> Generator[VideoBatch]:
         draws = (batch for batch, _ in self._walk(start))
         for batch, (_, after) in zip(read_batches(self.reader, draws, self._workers), self._walk(start), strict=True):
             batch.cursor = Cursor(*after)
@@ -175,9 +177,18 @@ class ValLoader:
         self.reader = reader
         self._batches = batches[rank::world_size]
         self._workers = workers
+        self._stream: Generator[VideoBatch] | None = None
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[VideoBatch]:
-        return read_batches(self.reader, self._batches, self._workers)
+        self.close()
+        self._stream = read_batches(self.reader, self._batches, self._workers)
+        return self._stream
+
+    def close(self) -> None:
+        """End the workers. Lightning drops an iterator only when it makes the next one."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None

@@ -1,5 +1,6 @@
 """Impossible values of the data config, refused by key before anything is opened."""
 
+import math
 from collections.abc import Sequence
 
 from recot.errors import ConfigError
@@ -16,6 +17,39 @@ def at_least(least: int, name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ConfigError(f"data.{name} must be a whole number from {least} up, got {value!r}")
     return value
+
+
+def positive(name: str, value: float) -> float:
+    """``value``, which must be a finite number above 0.
+
+    Raises:
+        ConfigError: if it isn't.
+    """
+    if not 0 < value < math.inf:
+        raise ConfigError(f"data.{name} must be a positive number, got {value!r}")
+    return value
+
+
+def one_of(name: str, value: str, choices: Sequence[str]) -> str:
+    """``value``, which must be one of ``choices``.
+
+    Raises:
+        ConfigError: if it isn't.
+    """
+    if value not in choices:
+        raise ConfigError(f"data.{name} must be {' or '.join(choices)}, got {value!r}")
+    return value
+
+
+def height_and_width(size: Sequence[int]) -> tuple[int, int]:
+    """(H, W) in pixels.
+
+    Raises:
+        ConfigError: if it isn't two positive numbers.
+    """
+    if len(size) != 2 or min(size) < 1:
+        raise ConfigError(f"data.frame_size must be [height, width] in pixels, got {list(size)}")
+    return int(size[0]), int(size[1])
 
 
 def folder_list(name: str, paths: Sequence[str]) -> list[str]:
@@ -39,7 +73,7 @@ def positive_weights(weights: Sequence[float] | None, folders: int) -> list[floa
     """
     if weights is None:
         return None
-    if len(weights) != folders or not all(0 < weight < float("inf") for weight in weights):
+    if len(weights) != folders or not all(0 < weight < math.inf for weight in weights):
         raise ConfigError(
             f"data.train_weights must be null or a positive number for each of the {folders} folders of data.train, "
             f"got {list(weights)}; to not use a folder, leave it out of data.train"
