@@ -81,7 +81,6 @@ def sweep(shared: list[str], folder: Path, steps: int, *arguments: str) -> None:
         f"trainer.max_steps={steps}",
         f"trainer.val_check_interval={steps}",
         "trainer.num_sanity_val_steps=0",
-        "stage.learning_rate=2e-3",
         "logger=none",
         "~callbacks.pictures",
         "~callbacks.learning_rate",
@@ -132,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--videos", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--part", choices=("all", "setup", "report", "difference", "0", "1", "2"), default="all")
     arguments = parser.parse_args()
     work = arguments.work.resolve()

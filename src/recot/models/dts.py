@@ -35,7 +35,8 @@ class CompressionStage(nn.Module):
         nn.init.zeros_(self.spatial.proj.bias)
         kernel = self.downsample.weight
         kernel.mul_(0.1)
-        kernel[:, 1, 1] += torch.eye(kernel.shape[-1]) / 3
+        # Output frame s reads inputs 2s - 1, 2s and 2s + 1; halves of the last two make every frame count once.
+        kernel[1:, 1, 1] += torch.eye(kernel.shape[-1]) / 2
 
     def forward(self, x: Tensor) -> Tensor:
         """(G, T, H, W, C) -> (G, T / 2, H, W, C)."""
