@@ -211,6 +211,17 @@ def test_unreadable_samples_are_replaced_and_named(clips: Path, val_clips: Path,
     assert not (tmp_path / "clean" / "failures.jsonl").exists()
 
 
+def test_unreadable_validation_samples_are_noted_too(clips: Path, tmp_path: Path) -> None:
+    folder = spoil(clips, tmp_path / "spoilt", [4])
+    model = Diary()
+    with pytest.warns(UserWarning, match="stands in") as caught:
+        trainer(tmp_path).validate(model, datamodule=data(clips, tmp_path / "spoilt"))
+    assert len(model.val_lines) == 4
+    (note,) = [json.loads(line) for line in (tmp_path / "failures.jsonl").read_text().splitlines()]
+    assert (note["key"], note["split"]) == (folder.key(4), "val")
+    assert any("1 samples could not be read (1 draws)" in str(warning.message) for warning in caught)
+
+
 def test_a_video_that_is_no_video_is_named_with_shard_and_reason(clips: Path, val_clips: Path, tmp_path: Path) -> None:
     good, broken = ShardFolder(clips), b"this is not an mp4" * 50
     with ShardWriter(tmp_path / "mixed", config_hash="x") as writer:

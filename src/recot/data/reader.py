@@ -106,8 +106,11 @@ class BatchReader(Dataset["VideoBatch | DataError"]):
                 reason = f"{error.message} [{error.reason}]" if isinstance(error, VideoError) else str(error)
                 where = self.describe(candidate.source, candidate.sample)
                 failed.append((source.folder.key(candidate.sample), f"{where}: {reason}"))
+            except Exception as error:
+                error.add_note(f"while reading {self.describe(candidate.source, candidate.sample)}")
+                raise
         raise DataError(
-            f"{len(failed)} samples in a row can't be read, so this is not one bad video: "
+            f"{len(failed)} samples in a row can't be read, so the batch is given up: "
             + "; ".join(reason for _, reason in failed)
         )
 
