@@ -36,6 +36,7 @@ VALIDATION = (
     "media3_forest_av1_10bit.mp4",
 )
 KINDS = "sgm,random,tube,redundant"
+PARTS = ("all", "setup", "0", "1", "2", "long-random", "long-redundant", "difference", "report")
 BASELINES = ("mean", "first", "interpolation")
 
 
@@ -132,7 +133,7 @@ def main() -> None:
     parser.add_argument("--videos", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--part", choices=("all", "setup", "report", "difference", "0", "1", "2"), default="all")
+    parser.add_argument("--part", choices=PARTS, default="all")
     arguments = parser.parse_args()
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
@@ -150,6 +151,10 @@ def main() -> None:
         if part in ("all", "difference"):
             grid = ["stage.masking=sgm,random", "stage.mask_ratio=0.5", f"stage.module.loss.difference={weight}"]
             sweep(shared, work / f"difference{weight}", steps, *grid)
+    for kind in ("random", "redundant"):
+        if part in ("all", f"long-{kind}"):
+            grid = [f"stage.masking={kind}", "stage.mask_ratio=0.5", "seed=0,1,2"]
+            sweep(shared, work / f"long-{kind}", 4 * steps, *grid)
     if part in ("all", "report"):
         write(work, steps, arguments.videos)
 
@@ -162,6 +167,8 @@ def write(work: Path, steps: int, videos: Path) -> None:
     order = [r for r in half if r["masking"] in ("sgm", "random")]
     for weight in ("0.0", "2.0"):
         order += read(work / f"difference{weight}", **{"difference weight": weight})
+    long = read(work / "long-random") + read(work / "long-redundant")
+    long.sort(key=lambda r: (r["masking"], r["seed"]))
     order.sort(key=lambda r: (r["masking"], r["difference weight"]))
     lines = [
         "# Stage 1 on real clips: masking kinds and ratios",
@@ -178,6 +185,10 @@ def write(work: Path, steps: int, videos: Path) -> None:
         "",
         *table(rows, ("masking", "mask_ratio")),
         "",
+        f"## Mask ratio 0.5 for the kinds that redundancy makes easy to guess, {4 * steps} steps",
+        "",
+        *table(long, ("masking", "mask_ratio")),
+        "",
         "## The frame-difference term of the loss (mask ratio 0.5, seed 0)",
         "",
         *table(order, ("masking", "difference weight")),
@@ -185,9 +196,9 @@ def write(work: Path, steps: int, videos: Path) -> None:
     ]
     RESULT.with_suffix(".md").write_text("\n".join(lines))
     with RESULT.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=sorted({k for r in [*rows, *order] for k in r}))
+        writer = csv.DictWriter(file, fieldnames=sorted({k for r in [*rows, *long, *order] for k in r}))
         writer.writeheader()
-        writer.writerows([*rows, *order])
+        writer.writerows([*rows, *long, *order])
     print("\n".join(lines))
 
 
