@@ -49,10 +49,10 @@ def test_temporal_attention(name: str) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("tap_products", [False, True])
+@pytest.mark.parametrize("rewrites", [False, True])
 @pytest.mark.parametrize("name", [n for n in CASES if n.startswith("same_pad")])
-def test_downsample(name: str, tap_products: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recot.models.downsample.TAP_PRODUCTS_FROM_WIDTH", 1 if tap_products else 10**6)
+def test_downsample(name: str, rewrites: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recot.models.cpu.REWRITES_FROM_WIDTH", 1 if rewrites else 10**6)
     block = TemporalDownsample(64, 48)
     block.load_state_dict(_downsample(regenerate(CASES[name]["params"])))
     x = regenerate(CASES[name]["inputs"])["x"]
@@ -60,9 +60,11 @@ def test_downsample(name: str, tap_products: bool, monkeypatch: pytest.MonkeyPat
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("rewrites", [False, True])
 @pytest.mark.parametrize("name", [n for n in CASES if n.startswith("siglip_ae")])
-def test_whole_module(name: str) -> None:
+def test_whole_module(name: str, rewrites: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The golden input already stands in the released model's axes, so only the stages are run."""
+    monkeypatch.setattr("recot.models.cpu.REWRITES_FROM_WIDTH", 1 if rewrites else 10**6)
     dts = sae(regenerate(CASES[name]["params"]))
     x = channels_last(regenerate(CASES[name]["inputs"])["x"]) + rearrange(dts.temporal_code, "t c -> t 1 1 c")
     for i, stage in enumerate(dts.stages):

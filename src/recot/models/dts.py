@@ -90,9 +90,7 @@ class DynamicTokenSynthesizer(nn.Module):
         self.chunk_groups = chunk_groups
         self.activation_checkpointing = activation_checkpointing
         self.temporal_code = nn.Parameter(0.02 * torch.randn(group_size, width))
-        self.stages = nn.ModuleList(
-            CompressionStage(width=width, heads=heads, layout=layout) for _ in range(depth)
-        )
+        self.stages = nn.ModuleList(CompressionStage(width=width, heads=heads, layout=layout) for _ in range(depth))
 
     def forward(self, groups: Tensor) -> Tensor:
         """Compress groups of frames.
@@ -110,7 +108,10 @@ class DynamicTokenSynthesizer(nn.Module):
             raise ValueError(
                 f"expected groups of shape (G, {self.group_size}, H, W, {self.width}), got {tuple(groups.shape)}"
             )
-        return torch.cat([self._compress(chunk) for chunk in groups.split(self.chunk_groups)])
+        # Without checkpointing, the backward pass keeps every chunk's activations anyway.
+        keeps_all = torch.is_grad_enabled() and not self.activation_checkpointing
+        chunks = [groups] if keeps_all else groups.split(self.chunk_groups)
+        return torch.cat([self._compress(chunk) for chunk in chunks])
 
     def _compress(self, x: Tensor) -> Tensor:
         if self.activation_checkpointing and torch.is_grad_enabled():
