@@ -84,7 +84,13 @@ class _Child:
         self.pipe, theirs = context.Pipe()
         arguments = (theirs, function, memory_bytes, deadline_s)
         self.process = context.Process(target=_serve, args=arguments, daemon=True)
-        self.process.start()
+        # Ctrl-C in the middle of a start would leave a child that complains of a parent gone silent. The child inherits
+        # the block: it leaves Ctrl-C to the parent from its first instruction on.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         theirs.close()
         self.ready = False
         self.task: int | None = None

@@ -165,7 +165,7 @@ def test_real_clips_and_broken_files(shared_dir: Path, tmp_path: Path) -> None:
 
 def test_make_prune_data_passes_arguments_on() -> None:
     done = subprocess.run(
-        ["make", "-n", "-o", "setup", "prune-data", "ARGS=source=a output=b"],
+        ["make", "--no-print-directory", "-n", "-o", "setup", "prune-data", "ARGS=source=a output=b"],
         cwd=REPO,
         capture_output=True,
         text=True,
