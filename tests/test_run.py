@@ -187,17 +187,21 @@ def test_sweep_and_its_report(tmp_path: Path) -> None:
         "stage.mask_ratio=0.5,0.75",
         *SMALL,
         "trainer.max_steps=1",
-        "hydra.sweep.dir=sweep",
         cwd=tmp_path,
     )
     assert swept.returncode == 0, swept.stderr
+    (folder,) = (tmp_path / "multirun/recot_pretrain").iterdir()
     report = subprocess.run(
-        [sys.executable, "-m", "recot.sweep_report", "sweep"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "recot.sweep_report", str(folder)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert report.returncode == 0, report.stderr
     assert "0.75" in report.stdout
-    assert (tmp_path / "sweep/sweep.csv").is_file()
-    assert (tmp_path / "sweep/sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "sweep.csv").is_file()
+    assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
 # What a user can get wrong on the command line -> what the paragraph must say.
