@@ -14,7 +14,10 @@ CONTAINER = "mov,mp4,m4a,3gp,3g2,mj2"
 
 
 def encode_mp4(frames: Iterable[np.ndarray], *, size: int, fps: float) -> bytes:
-    """An mp4 whose frame k is shown at exactly k / fps seconds; the same frames give the same bytes.
+    """An mp4 whose frame k is shown at exactly k / fps seconds.
+
+    The same frames are meant to give the same bytes, but differing bytes have been seen, rarely and unexplained:
+    compare worlds by their scenes, not by their files.
 
     Args:
         frames: ``(size, size, 3)`` uint8 RGB each; ``size`` is even.
