@@ -9,6 +9,7 @@ import multiprocessing
 import pickle
 import resource
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -76,6 +77,28 @@ def _serve(pipe: Connection, function: Callable[[Any], Any], memory_bytes: int, 
             return
 
 
+@contextlib.contextmanager
+def _interrupt_waits() -> Iterator[None]:
+    """Ctrl-C counts only after the block: in the middle of a start, it would leave a child that waits for its orders.
+
+    A child that starts in the block leaves Ctrl-C to its parent from its first instruction on, as it inherits the mask.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Python gives Ctrl-C to the main thread alone
+        yield
+        return
+    interrupts: list[int] = []
+    # The mask is not enough: another thread (of a progress bar, say) may take the signal and pass it on.
+    handler = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, handler)
+    if interrupts:
+        raise KeyboardInterrupt
+
+
 class _Child:
     """One child process and the task that it is on."""
 
@@ -84,13 +107,7 @@ class _Child:
         self.pipe, theirs = context.Pipe()
         arguments = (theirs, function, memory_bytes, deadline_s)
         self.process = context.Process(target=_serve, args=arguments, daemon=True)
-        # Ctrl-C in the middle of a start would leave a child that complains of a parent gone silent. The child inherits
-        # the block: it leaves Ctrl-C to the parent from its first instruction on.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        self.process.start()
         theirs.close()
         self.ready = False
         self.task: int | None = None
@@ -189,7 +206,8 @@ class SupervisedPool(Generic[Task, Result]):
     def _idle_child(self) -> _Child | None:
         idle = next((child for child in self._children if child.ready and child.task is None), None)
         if idle is None and len(self._children) < self._workers:
-            self._children.append(_Child(self._function, self._memory_bytes, self._timeout_s))
+            with _interrupt_waits():
+                self._children.append(_Child(self._function, self._memory_bytes, self._timeout_s))
         return idle
 
     def _collect(self, done: dict[int, Outcome[Result]]) -> None:

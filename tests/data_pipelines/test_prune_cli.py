@@ -78,7 +78,8 @@ def test_an_interrupted_run_leaves_nothing_half(clips: Path, tmp_path: Path, kil
     process.send_signal(kill)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == (130 if kill == signal.SIGINT else -signal.SIGKILL)
-    assert b"Traceback" not in said
+    if kill == signal.SIGINT:
+        assert b"Traceback" not in said
     assert not (tmp_path / "out").exists()
     done = run(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
