@@ -26,7 +26,14 @@ FORBIDDEN = {
 FENCES = {
     "lightning": ("recot.run", "recot.stages", "recot.data.datamodule"),
     "webdataset": ("recot.data.shards", "recot.data.shard_writer"),
-    "transformers": ("recot.models.llm", "recot.models.vision_encoder", "recot.checkpoints"),
+    "transformers": (
+        "recot.models.llm",
+        "recot.models.vision_encoder",
+        "recot.models.siglip",
+        "recot.models.tokenizer",
+        "recot.checkpoints",
+    ),
+    "sklearn": ("recot.evaluation",),
     "peft": ("recot.models.llm", "recot.checkpoints"),
     "hydra": ("train", "eval", "recot.run", "data_pipelines.prune", "data_pipelines.cache_features"),
 }

@@ -17,7 +17,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recot.atomic import write_file
 from recot.errors import DataError, report_errors
-from recot.evaluation.stage1_report import report
 from recot.stages.checkpointing import AtomicCheckpointIO, ConfigInCheckpoint
 
 OmegaConf.register_new_resolver("accelerator", lambda: "gpu" if torch.cuda.is_available() else "cpu", replace=True)
@@ -71,7 +70,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
     trainer.save_checkpoint(final)
     metrics = _measure(trainer, module, data, checkpoint=None)
     if trainer.is_global_zero:
-        _publish(cfg, run, metrics, {"checkpoint": final})
+        made = {"checkpoint": final}
+        if cfg.stage.export is not None:
+            made["model"] = run / "model"
+            instantiate(cfg.stage.export)(module, made["model"], metrics)
+        _publish(cfg, run, metrics, made | _shards(data))
     return metrics
 
 
@@ -88,7 +91,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     trainer, module, data = _assemble(cfg, run)
     metrics = _measure(trainer, module, data, checkpoint=cfg.checkpoint)
     if trainer.is_global_zero:
-        _publish(cfg, run, metrics, {"checkpoint": Path(cfg.checkpoint)})
+        _publish(cfg, run, metrics, {"checkpoint": Path(cfg.checkpoint)} | _shards(data))
     return metrics
 
 
@@ -114,9 +117,15 @@ def _measure(
     return {name: float(value) for name, value in logged.items()}
 
 
+def _shards(data: L.LightningDataModule) -> dict[str, Path]:
+    """The shard folders that were read, if the data come from shards."""
+    paths = {"train data": getattr(data, "train_paths", []), "val data": getattr(data, "val_paths", [])}
+    return {name: Path(folders[0]) for name, folders in paths.items() if folders}
+
+
 def _publish(cfg: DictConfig, run: Path, metrics: dict[str, float], made: dict[str, Path]) -> None:
     write_file(run / "metrics.json", json.dumps(metrics, indent=1, sort_keys=True).encode())
-    text = report(metrics, title=f"masking {cfg.stage.masking}, mask ratio {cfg.stage.mask_ratio}, seed {cfg.seed}")
+    text = instantiate(cfg.stage.report)(metrics)
     write_file(run / "report.md", text.encode())
     made = {**made, "report": run / "report.md", "metrics": run / "metrics.json"}
     for name in ("pictures", "csv", "tensorboard"):
@@ -125,7 +134,7 @@ def _publish(cfg: DictConfig, run: Path, metrics: dict[str, float], made: dict[s
     if (run / "failures.jsonl").is_file():
         made["failures"] = run / "failures.jsonl"
     where = "\n".join(f"  {name:<11} {path}" for name, path in made.items())
-    print(f"\n{text}\nMade:\n{where}\n  data        {', '.join([*cfg.data.train, *cfg.data.val])}")
+    print(f"\n{text}\nMade:\n{where}")
 
 
 def _run_folder(cfg: DictConfig) -> Path:

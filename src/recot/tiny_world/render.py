@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from recot.tiny_world.scene import COLOURS, Background, Scene, Sprite
+from recot.tiny_world.scene import COLOURS, Background, Scene, Shot, Sprite
 
 Box = tuple[int, int, int, int]
 
@@ -15,11 +15,21 @@ def render(scene: Scene) -> Iterator[np.ndarray]:
     for shot in scene.shots:
         behind = paint_background(shot.background, scene.size)
         for frame in range(shot.start, shot.stop):
-            canvas = behind.copy()
-            for sprite in shot.sprites:
-                if sprite.shown(frame):
-                    _draw(canvas, sprite, *sprite.centre(frame, scene.fps))
-            yield np.rint(canvas).astype(np.uint8)
+            yield _paint(behind, shot, frame, scene.fps)
+
+
+def render_frame(scene: Scene, frame: int) -> np.ndarray:
+    """One frame of a scene, ``(size, size, 3)`` uint8 RGB; the same as ``render`` gives for it."""
+    shot = next(shot for shot in scene.shots if shot.start <= frame < shot.stop)
+    return _paint(paint_background(shot.background, scene.size), shot, frame, scene.fps)
+
+
+def _paint(behind: np.ndarray, shot: Shot, frame: int, fps: float) -> np.ndarray:
+    canvas = behind.copy()
+    for sprite in shot.sprites:
+        if sprite.shown(frame):
+            _draw(canvas, sprite, *sprite.centre(frame, fps))
+    return np.rint(canvas).astype(np.uint8)
 
 
 def sprite_box(sprite: Sprite, frame: int, scene: Scene) -> Box:
