@@ -6,8 +6,9 @@ Three kinds of rows are understood, each about one video:
 - a question: ``{"video", "question", "answer"}``, optionally with ``options`` and ``task_type``;
 - a caption: ``{"video", "caption"}``, which becomes an answer to an empty question.
 
-All may have ``id``, ``data_source``, and the moment in the video that they are about, ``t_start`` and ``t_end``, in
-presentation seconds. A row that can't be understood is rejected with its reason and place; the others are used.
+All may have ``id``, ``data_source``, ``evidence`` (a list of [start, end] that have to be seen to answer), and the
+moment in the video that they are about, ``t_start`` and ``t_end``, in presentation seconds. A row that can't be
+understood is rejected with its reason and place; the others are used.
 """
 
 import json
@@ -218,6 +219,7 @@ def _to_qa(row: dict[str, Any], row_id: str) -> list[QA]:
     t_start, t_end = _time(row, "t_start"), _time(row, "t_end")
     if t_start is not None and t_end is not None and t_end < t_start:
         raise _Rejection("bad_time", f"t_end {t_end} is before t_start {t_start}")
+    evidence = _spans(row.get("evidence") or [])
     options = row.get("options") or []
     if not isinstance(options, list):
         raise _Rejection("bad_field", '"options" must be a list of strings')
@@ -234,7 +236,7 @@ def _to_qa(row: dict[str, Any], row_id: str) -> list[QA]:
         turns = []
     ids = [row_id] if len(turns) == 1 else [f"{row_id}#{turn}" for turn in range(len(turns))]
     return [
-        QA(qa_id, question, answer, task_type, options, t_start, t_end)
+        QA(qa_id, question, answer, task_type, options, t_start, t_end, evidence)
         for qa_id, (question, answer) in zip(ids, turns, strict=True)
     ]
 
@@ -258,6 +260,19 @@ def _time(row: dict[str, Any], name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LONGEST_S:
         raise _Rejection("bad_time", f"{name} must be presentation seconds, got {value!r}")
     return float(value)
+
+
+def _spans(value: Any) -> list[list[float]]:
+    pairs = value if isinstance(value, list) else [value]
+    spans = []
+    for pair in pairs:
+        if not (isinstance(pair, list) and len(pair) == 2):
+            raise _Rejection("bad_time", f'"evidence" must be a list of [start, end] in seconds, got {value!r}')
+        start, end = (_time({"evidence": moment}, "evidence") for moment in pair)
+        if start is None or end is None or end < start:
+            raise _Rejection("bad_time", f'"evidence" must be a list of [start, end] in seconds, got {value!r}')
+        spans.append([start, end])
+    return spans
 
 
 def _text(value: Any, name: str) -> str:

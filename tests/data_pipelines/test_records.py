@@ -107,6 +107,9 @@ BAD_ROWS: list[tuple[Any, str]] = [
     ({"video": "a.mp4", "data_source": 5}, "bad_field"),
     ({"video": "a.mp4", "question": "?", "answer": "!", "t_start": 3, "t_end": 2}, "bad_time"),
     ({"video": "a.mp4", "question": "?", "answer": "!", "t_start": "0:30"}, "bad_time"),
+    ({"video": "a.mp4", "question": "?", "answer": "!", "evidence": [1, 2]}, "bad_time"),
+    ({"video": "a.mp4", "question": "?", "answer": "!", "evidence": [[2, 1]]}, "bad_time"),
+    ({"video": "a.mp4", "question": "?", "answer": "!", "evidence": [[0, None]]}, "bad_time"),
     ('{"video": "a.mp4", "question": "?", "answer": "!", "t_end": NaN}', "bad_time"),
     ('{"video": "a.mp4", "question": "?", "answer": "!", "t_end": 1' + "0" * 400 + "}", "bad_time"),
 ]
@@ -131,7 +134,19 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-FIELDS = ("id", "video", "data_source", "conversations", "question", "answer", "caption", "options", "t_start", "t_end")
+FIELDS = (
+    "id",
+    "video",
+    "data_source",
+    "conversations",
+    "question",
+    "answer",
+    "caption",
+    "options",
+    "t_start",
+    "t_end",
+    "evidence",
+)
 ROW = JSON | st.dictionaries(st.sampled_from(FIELDS), JSON | st.just("a.mp4"), max_size=7)
 
 

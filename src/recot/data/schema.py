@@ -34,7 +34,11 @@ def content_key(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class QA:
-    """One question about a video, or one turn of a conversation. Times are presentation seconds."""
+    """One question about a video, or one turn of a conversation. Times are presentation seconds.
+
+    ``evidence`` lists the ``[t0, t1]`` that have to be seen to answer, where that is known; ``t_start`` and ``t_end``
+    hold all of them.
+    """
 
     sample_id: str
     question: str
@@ -43,6 +47,7 @@ class QA:
     options: list[str] = field(default_factory=list)
     t_start: float | None = None
     t_end: float | None = None
+    evidence: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

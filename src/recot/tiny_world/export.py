@@ -92,6 +92,7 @@ def _row(qa: QA, video: str) -> dict[str, Any]:
         "options": qa.options,
         "t_start": qa.t_start,
         "t_end": qa.t_end,
+        "evidence": qa.evidence,
     }
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from recot.tiny_world.scene import COLOURS, Background, Scene, Shot, Sprite
+from recot.tiny_world.elements import Background, Scene, Shot, Sprite
+from recot.tiny_world.vocabulary import COLOURS
 
 Box = tuple[int, int, int, int]
 

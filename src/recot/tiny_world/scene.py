@@ -1,105 +1,25 @@
-"""Seeded scenes of moving shapes: everything that is true of a video, before a pixel is drawn.
-
-Lengths are pixels (x to the right, y downwards), frames count from 0, and frame k is shown at k / fps seconds.
-All numbers here are our choice: shapes cross 1/8 to 1/2 of the frame a second, which is 1-4 pixels a frame
-at 64x64 and 8 fps.
-"""
+"""Seeded scenes of moving shapes: everything that is true of a video, before a pixel is drawn."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
 
 from recot.errors import ConfigError
 from recot.randomness import keyed_rng
-from recot.tiny_world.motion import Bouncing, Circular, Linear, Motion, Static
+from recot.tiny_world.elements import Background, Planted, Scene, Shot, Sprite
+from recot.tiny_world.planting import MIN_SHOTS, TASKS, Deal, Draft, Place, Plan, Role, deal, make_plan
+from recot.tiny_world.sprites import make_sprite, meet, shown_frames
+from recot.tiny_world.timeline import count_shots, cut
+from recot.tiny_world.vocabulary import BACKGROUNDS, OBJECTS
 
-COLOURS = {
-    "red": (230, 50, 45),
-    "green": (60, 200, 80),
-    "blue": (60, 100, 245),
-    "yellow": (245, 225, 60),
-    "magenta": (225, 70, 225),
-    "cyan": (70, 220, 230),
-    "orange": (250, 145, 40),
-    "white": (250, 250, 250),
-}
-SHAPES = ("circle", "square", "triangle", "diamond", "cross")
-BACKGROUNDS = ("plain", "gradient", "striped", "checkered", "cloudy")
-DIRECTIONS = ("right", "down and right", "down", "down and left", "left", "up and left", "up", "up and right")
 DEFAULT_SIZE = 64
 DEFAULT_FPS = 8.0
 MIN_SIZE, MAX_SIZE = 32, 2048
-MAX_SPRITES = 4  # a shot; two shots never run out of colours
-SPEED = (0.125, 0.5)  # frame sides a second
-CROSSING = 0.7  # longest straight path, in frame sides
-STATIC_VIDEOS = 0.1
-CUT_VIDEOS = 0.25
-MIN_FRAMES_TO_CUT = 8
-
-
-@dataclass(frozen=True)
-class Sprite:
-    """One shape, shown on frames ``start <= frame < stop``; ``radius`` is half the side of its box."""
-
-    shape: str
-    colour: str
-    radius: float
-    motion: Motion
-    start: int
-    stop: int
-
-    def shown(self, frame: int) -> bool:
-        """Whether the sprite is on this frame."""
-        return self.start <= frame < self.stop
-
-    def centre(self, frame: int, fps: float) -> tuple[float, float]:
-        """Where its centre is on a frame; always inside the frame while the sprite is shown."""
-        return self.motion.at((frame - self.start) / fps)
-
-
-@dataclass(frozen=True)
-class Background:
-    """What is behind the sprites; it never moves. ``angle`` in radians, ``period`` in pixels."""
-
-    kind: str
-    first: tuple[int, int, int]
-    second: tuple[int, int, int]
-    angle: float
-    period: float
-    seed: int
-
-
-@dataclass(frozen=True)
-class Shot:
-    """Frames ``start <= frame < stop`` between two cuts. Later sprites are drawn over earlier ones."""
-
-    start: int
-    stop: int
-    background: Background
-    sprites: tuple[Sprite, ...]
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A whole video: ``frames`` frames of ``size`` x ``size`` pixels."""
-
-    seed: int
-    frames: int
-    size: int
-    fps: float
-    shots: tuple[Shot, ...]
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds from the first frame to the end of the last."""
-        return self.frames / self.fps
-
-    @property
-    def sprites(self) -> tuple[Sprite, ...]:
-        """The sprites of all shots, shot by shot; no two have the same colour."""
-        return tuple(sprite for shot in self.shots for sprite in shot.sprites)
+MAX_FRAMES = 2**20
+MIN_FRAMES_TO_ASK = 8
+_TRIES = 200  # to place a sprite clear of the others
 
 
 def check_format(*, frames: int, size: int, fps: float) -> None:
@@ -108,8 +28,11 @@ def check_format(*, frames: int, size: int, fps: float) -> None:
     Raises:
         ConfigError: naming the value, what is possible, and what to do.
     """
-    if frames < 1:
-        raise ConfigError(f"tiny world: frames={frames}, but a video needs at least 1. Set frames to 4 or more.")
+    if not 1 <= frames <= MAX_FRAMES:
+        raise ConfigError(
+            f"tiny world: frames={frames}, but videos of 1 to {MAX_FRAMES} frames can be made; from "
+            f"{MIN_FRAMES_TO_ASK} on, there are questions about them. Set frames=64, for example."
+        )
     if size % 2 or not MIN_SIZE <= size <= MAX_SIZE:
         raise ConfigError(
             f"tiny world: size={size}, but H.264 video is made with an even side of {MIN_SIZE} to {MAX_SIZE} "
@@ -121,25 +44,70 @@ def check_format(*, frames: int, size: int, fps: float) -> None:
         )
 
 
-def make_scene(seed: int, *, frames: int, size: int = DEFAULT_SIZE, fps: float = DEFAULT_FPS) -> Scene:
+def tasks_for(frames: int) -> tuple[str, ...]:
+    """The tasks that a video of so many frames has questions of."""
+    shots = count_shots(frames)
+    return tuple(task for task in TASKS if frames >= MIN_FRAMES_TO_ASK and shots >= MIN_SHOTS[task])
+
+
+def make_scene(
+    seed: int,
+    *,
+    frames: int,
+    size: int = DEFAULT_SIZE,
+    fps: float = DEFAULT_FPS,
+    deals: Mapping[str, Deal] | None = None,
+    twin: bool = False,
+) -> Scene:
     """The scene of a seed: a pure function of its arguments.
+
+    Args:
+        seed: of everything but the right answers.
+        frames: length of the video.
+        size: side of a frame in pixels, even.
+        fps: frames a second.
+        deals: task -> where its right answer stands, for tasks of ``tasks_for(frames)``; None deals all these tasks by
+            the seed, right answers being uniform over many seeds. A data set deals them exactly uniformly.
+        twin: mark the scene as the twin of the one with the other deals.
 
     Raises:
         ConfigError: on a format that can't be made, see ``check_format``.
+        ValueError: for deals of tasks that such a video has no room for.
     """
     check_format(frames=frames, size=size, fps=fps)
-    rng = keyed_rng("tiny_world", seed, frames, size, str(float(fps)))
-    still = rng.random() < STATIC_VIDEOS
-    bounds = [0, frames]
-    if frames >= MIN_FRAMES_TO_CUT and rng.random() < CUT_VIDEOS:
-        bounds.insert(1, round(frames * rng.uniform(0.35, 0.65)))
-    colours = [str(name) for name in rng.permutation(list(COLOURS))]
-    shots = []
-    for start, stop in pairwise(bounds):
-        own = [colours.pop() for _ in range(int(rng.integers(1, MAX_SPRITES + 1)))]
-        sprites = _make_sprites(rng, own, start=start, stop=stop, size=size, fps=fps, still=still)
-        shots.append(Shot(start, stop, _make_background(rng, size), sprites))
-    return Scene(seed, frames, size, fps, tuple(shots))
+    possible = tasks_for(frames)
+    if deals is None:
+        deals = {task: deal(seed, "", task, 0, twin=twin) for task in possible}
+    if not set(deals) <= set(possible):
+        raise ValueError(f"{frames} frames have room for {possible}, not for all of {tuple(deals)}")
+    plan = make_plan(seed, count_shots(frames), deals)
+    bounds = cut(keyed_rng("tiny_world", seed, "cuts"), frames)
+    shots: list[Shot] = []
+    placed: dict[Place, Sprite] = {}
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        sprites = _fill(seed, number, plan, start=start, stop=stop, size=size, fps=fps)
+        placed |= {Place(number, i): sprite for i, sprite in enumerate(sprites)}
+        shots.append(
+            Shot(start, stop, _make_background(keyed_rng("tiny_world", seed, "behind", number), size), sprites)
+        )
+    planted = tuple(_resolve(draft, placed, frames / fps, fps) for draft in plan.drafts)
+    return Scene(seed, frames, size, fps, tuple(shots), planted, twin)
+
+
+def span_text(span: tuple[float, float]) -> str:
+    """``from 1.00 s to 1.50 s``."""
+    return f"from {span[0]:.2f} s to {span[1]:.2f} s"
+
+
+def _resolve(draft: Draft, placed: Mapping[Place, Sprite], duration_s: float, fps: float) -> Planted:
+    """The question with its seconds, now that they are known."""
+
+    def span(place: Place) -> tuple[float, float]:
+        return placed[place].start / fps, placed[place].stop / fps
+
+    options = tuple(span_text(span(o)) if isinstance(o, Place) else o for o in draft.options)
+    evidence = tuple(sorted(span(place) for place in draft.evidence)) or ((0.0, duration_s),)
+    return Planted(draft.task, draft.question, options, draft.right, evidence)
 
 
 def _make_background(rng: np.random.Generator, size: int) -> Background:
@@ -156,86 +124,39 @@ def _make_background(rng: np.random.Generator, size: int) -> Background:
     )
 
 
-def _make_sprites(
-    rng: np.random.Generator, colours: list[str], *, start: int, stop: int, size: int, fps: float, still: bool
-) -> tuple[Sprite, ...]:
-    """One sprite a colour, except those for which no free place was found in a few tries."""
+def _fill(seed: int, shot: int, plan: Plan, *, start: int, stop: int, size: int, fps: float) -> tuple[Sprite, ...]:
+    """The planned sprites of a shot and perhaps others that no question names, up to 3 in all."""
+    rng = keyed_rng("tiny_world", seed, "crowd", shot)
+    last = max((place.index for place in plan.roles if place.shot == shot), default=0)
+    count = max(last + 1, int(rng.integers(1, 4)))
+    roles = [plan.roles.get(Place(shot, i), Role(None)) for i in range(count)]
+    free = [thing for thing in rng.permutation(OBJECTS) if thing not in plan.reserved]
     sprites: list[Sprite] = []
-    for colour in colours:
-        for _ in range(20):
-            lead = not sprites
-            sprite = _make_sprite(rng, colour, start=start, stop=stop, size=size, fps=fps, still=still, lead=lead)
-            if not any(_meet_on_appearing(sprite, other, fps) for other in sprites):
-                sprites.append(sprite)
-                break
+    for i, role in enumerate(roles):
+        thing = role.thing or str(free[i])
+        # The frames are drawn before the sprite, by themselves: options name them, and must not depend on the answer.
+        own = keyed_rng("tiny_world", seed, "sprite", shot, i)
+        shown = shown_frames(own, start, stop, lead=i == 0 or role.movement is not None, inside=role.inside)
+        sprites.append(_place(own, thing, role, sprites, shown=shown, size=size, fps=fps, lead=i == 0))
     return tuple(sprites)
 
 
-def _make_sprite(
+def _place(
     rng: np.random.Generator,
-    colour: str,
+    thing: str,
+    role: Role,
+    others: list[Sprite],
     *,
-    start: int,
-    stop: int,
+    shown: tuple[int, int],
     size: int,
     fps: float,
-    still: bool,
     lead: bool,
 ) -> Sprite:
-    """A random sprite within a shot. The ``lead`` stays for the whole shot, so that no frame is empty."""
-    shape = str(rng.choice(SHAPES))
-    radius = float(size * rng.uniform(0.08, 0.16))
-    if not lead:
-        start, stop = _part_of(rng, start, stop)
-    seconds = (stop - 1 - start) / fps
-    speed = float(rng.uniform(*SPEED))
-    if still or (not lead and rng.random() < 0.2):
-        kind = "static"
-    elif lead and speed * seconds > CROSSING:
-        kind = str(rng.choice(("bouncing", "circular")))
-    else:
-        kind = str(rng.choice(("linear", "bouncing", "circular")))
-    if kind == "linear":
-        stop = min(stop, start + 1 + math.floor(CROSSING / speed * fps + 1e-9))
-        seconds = (stop - 1 - start) / fps
-    motion = _make_motion(rng, kind, radius, size=size, speed=speed * size, seconds=seconds)
-    return Sprite(shape, colour, radius, motion, start, stop)
-
-
-def _part_of(rng: np.random.Generator, start: int, stop: int) -> tuple[int, int]:
-    """When a sprite appears and disappears: at the cuts in half of the cases each, else in between."""
-    length = stop - start
-    first = start + (int(length * rng.uniform(0.1, 0.45)) if rng.random() < 0.5 else 0)
-    last = stop - (int(length * rng.uniform(0.1, 0.45)) if rng.random() < 0.5 else 0)
-    return first, max(last, first + 1)
-
-
-def _make_motion(
-    rng: np.random.Generator, kind: str, radius: float, *, size: int, speed: float, seconds: float
-) -> Motion:
-    """A motion of ``speed`` pixels a second that keeps the centre inside the frame for ``seconds``."""
-    x, y = (float(v) for v in rng.uniform(radius, size - radius, 2))
-    if kind == "static":
-        return Static(x, y)
-    if kind == "circular":
-        orbit = float(size * rng.uniform(0.1, 0.2))
-        x, y = (float(v) for v in rng.uniform(radius + orbit, size - radius - orbit, 2))
-        turn = speed / orbit * (1 if rng.random() < 0.5 else -1)
-        return Circular(x, y, orbit, float(rng.uniform(0, 2 * math.pi)), turn)
-    # Near one of eight directions, so that the name of the direction is never in doubt.
-    angle = float(rng.integers(8)) * math.pi / 4 + float(rng.uniform(-0.2, 0.2))
-    vx, vy = speed * math.cos(angle), speed * math.sin(angle)
-    if kind == "bouncing":
-        return Bouncing(x, y, vx, vy, radius, size - radius)
-    middle = rng.uniform(0.4, 0.6, 2) * size
-    return Linear(float(middle[0]) - vx * seconds / 2, float(middle[1]) - vy * seconds / 2, vx, vy)
-
-
-def _meet_on_appearing(a: Sprite, b: Sprite, fps: float) -> bool:
-    """Whether the two overlap on the first frame that shows both: one might then never be seen."""
-    frame = max(a.start, b.start)
-    if not (a.shown(frame) and b.shown(frame)):
-        return False
-    (ax, ay), (bx, by) = a.centre(frame, fps), b.centre(frame, fps)
-    reach = a.radius + b.radius + 1  # edges are softened by half a pixel
-    return abs(ax - bx) < reach and abs(ay - by) < reach
+    """A sprite that doesn't start on top of another one; should there be no room in many tries, the last try."""
+    for _ in range(_TRIES):
+        sprite = make_sprite(
+            rng, thing, role.movement, start=shown[0], stop=shown[1], size=size, fps=fps, lead=lead or role.inside
+        )
+        if not any(meet(sprite, other, fps) for other in others):
+            break
+    return sprite

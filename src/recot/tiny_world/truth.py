@@ -1,63 +1,52 @@
-"""What is true of a scene: a caption, questions with the seconds that hold the evidence, events.
+"""What is true of a scene: captions, questions with the seconds that hold the evidence, facts, events.
 
-Answers follow from the scene, never from pixels. A motion is named by what is visible: a sprite that would
-bounce but disappears before it meets an edge moves in a straight line.
+All of it follows from the scene, never from pixels.
 """
 
-import math
-from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 from recot.data.schema import QA
-from recot.randomness import keyed_rng
-from recot.tiny_world.motion import Bouncing, Circular, Static
+from recot.tiny_world.elements import Planted, Scene, Shot, Sprite
 from recot.tiny_world.render import sprite_box
-from recot.tiny_world.scene import COLOURS, DIRECTIONS, SHAPES, Scene, Shot, Sprite
-
-MAX_QUESTIONS = 4  # a video, beside the caption (our choice)
-STAYS, BOUNCES, CIRCLES = "stays still", "bounces off the edges", "moves in a circle"
-STRAIGHT = tuple(f"moves {direction}" for direction in DIRECTIONS)
-
-
-def movement(sprite: Sprite, fps: float) -> str | None:
-    """What a sprite is seen to do: ``STAYS``, ``BOUNCES``, ``CIRCLES`` or one of ``STRAIGHT``.
-
-    None where frames don't show it clearly: a single frame, or less than a third of a circle.
-    """
-    seconds = (sprite.stop - 1 - sprite.start) / fps
-    motion = sprite.motion
-    if seconds == 0:
-        return None
-    if isinstance(motion, Static):
-        return STAYS
-    if isinstance(motion, Circular):
-        return CIRCLES if abs(motion.turn) * seconds >= 2 * math.pi / 3 else None
-    if isinstance(motion, Bouncing) and motion.has_bounced(seconds):
-        return BOUNCES
-    return STRAIGHT[round(math.atan2(motion.vy, motion.vx) / (math.pi / 4)) % 8]
+from recot.tiny_world.sprites import movement
+from recot.tiny_world.vocabulary import COLOURS, OBJECTS
 
 
 def caption(scene: Scene) -> str:
     """One sentence a shot."""
-    return " ".join(_describe(shot, scene) for shot in scene.shots)
+    return " ".join(shot["text"] for shot in captions(scene))
+
+
+def captions(scene: Scene) -> list[dict[str, Any]]:
+    """One entry a shot: ``t0`` and ``t1`` in seconds, and the ``text`` that describes it."""
+    return [
+        {"t0": shot.start / scene.fps, "t1": shot.stop / scene.fps, "text": _describe(shot, scene)}
+        for shot in scene.shots
+    ]
+
+
+def facts(scene: Scene) -> list[str]:
+    """The same for a reader without eyes: a line a shot, its objects with movement and seconds."""
+    return [
+        f"scene {number}: {'; '.join(_fact(sprite, scene.fps) for sprite in shot.sprites)}."
+        for number, shot in enumerate(scene.shots, 1)
+    ]
 
 
 def questions(scene: Scene) -> list[QA]:
-    """The caption as a first question, then up to ``MAX_QUESTIONS`` drawn with the scene's seed.
+    """The caption as a first question, then each planted question twice: with options, and free-form.
 
-    ``t_start`` and ``t_end`` are the seconds in which the answer can be seen. Where there are options, the
-    answer is one of them, word for word.
+    The answer is one of the options, word for word. ``evidence`` are the seconds that have to be seen, ``t_start`` and
+    ``t_end`` the first and the last of them. Free-form questions name the objects that they are about.
     """
-    whole = QA("", "Describe the video.", caption(scene), "caption", t_start=0.0, t_end=scene.duration_s)
-    candidates = _about_scene(scene)
-    shapes = Counter(sprite.shape for sprite in scene.sprites)
-    for shot in scene.shots:
-        for sprite in shot.sprites:
-            candidates += _about_sprite(sprite, shot, scene.fps, is_only_of_shape=shapes[sprite.shape] == 1)
-    order = keyed_rng("tiny_world", scene.seed, "questions").permutation(len(candidates))
-    chosen = [whole] + [candidates[i] for i in sorted(order[:MAX_QUESTIONS])]
-    return [replace(qa, sample_id=f"{video_id(scene)}-{i}") for i, qa in enumerate(chosen)]
+    end = scene.duration_s
+    asked = [_qa(scene, "caption", "Describe the video.", caption(scene), [], ((0.0, end),))]
+    for planted in scene.planted:
+        answer = planted.options[planted.right]
+        choices = list(planted.options)
+        asked.append(_qa(scene, f"{planted.task}-choice", planted.question, answer, choices, planted.evidence))
+        asked.append(_qa(scene, f"{planted.task}-open", _open_question(planted), answer, [], planted.evidence))
+    return asked
 
 
 def events(scene: Scene) -> list[dict[str, Any]]:
@@ -92,18 +81,44 @@ def events(scene: Scene) -> list[dict[str, Any]]:
 
 def video_id(scene: Scene) -> str:
     """Names a scene among those of one format."""
-    return f"tiny-{scene.seed:019d}"
+    return f"tiny-{scene.seed:019d}{'-twin' if scene.twin else ''}"
 
 
-def _name(sprite: Sprite) -> str:
-    return f"{sprite.colour} {sprite.shape}"
+def _qa(
+    scene: Scene, name: str, question: str, answer: str, options: list[str], evidence: tuple[tuple[float, float], ...]
+) -> QA:
+    return QA(
+        sample_id=f"{video_id(scene)}-{name}",
+        question=question,
+        answer=answer,
+        task_type=name.split("-")[0],
+        options=options,
+        t_start=evidence[0][0],
+        t_end=max(t1 for _, t1 in evidence),
+        evidence=[[t0, t1] for t0, t1 in evidence],
+    )
+
+
+def _open_question(planted: Planted) -> str:
+    """Where the question speaks of "these objects", it has to name them."""
+    things = [option for option in planted.options if option in OBJECTS]
+    if not things:
+        return planted.question
+    return f"{planted.question[:-1]}: {', '.join(things[:-1])} or {things[-1]}?"
+
+
+def _seconds(sprite: Sprite, fps: float) -> str:
+    return f"from {sprite.start / fps:.2f} to {sprite.stop / fps:.2f} s"
+
+
+def _fact(sprite: Sprite, fps: float) -> str:
+    return f"{sprite.name} {movement(sprite, fps) or 'is shown'} {_seconds(sprite, fps)}"
 
 
 def _describe(shot: Shot, scene: Scene) -> str:
     parts = []
     for sprite in shot.sprites:
-        article = "an" if sprite.colour[0] in "aeiou" else "a"
-        text = f"{article} {_name(sprite)} {movement(sprite, scene.fps) or 'is shown'}"
+        text = f"{'an' if sprite.name[0] in 'aeiou' else 'a'} {sprite.name} {movement(sprite, scene.fps) or 'is shown'}"
         if sprite.start > shot.start:
             text += f" from {sprite.start / scene.fps:.2f} s"
         if sprite.stop < shot.stop:
@@ -113,35 +128,3 @@ def _describe(shot: Shot, scene: Scene) -> str:
     cut = f"at {shot.start / scene.fps:.2f} s the scene cuts: " if shot.start else ""
     text = f"{cut}in front of a {shot.background.kind} background, {listed}."
     return text[0].upper() + text[1:]
-
-
-def _about_scene(scene: Scene) -> list[QA]:
-    end = scene.duration_s
-    number = str(len(scene.sprites))
-    asked = [QA("", "How many shapes appear in the video?", number, "count", t_start=0.0, t_end=end)]
-    for shot in scene.shots[1:]:
-        asked.append(_when("When does the scene cut to another one?", shot.start, scene.fps))
-    return asked
-
-
-def _about_sprite(sprite: Sprite, shot: Shot, fps: float, *, is_only_of_shape: bool) -> list[QA]:
-    t0, t1 = sprite.start / fps, sprite.stop / fps
-    question = f"What shape is the {sprite.colour} object?"
-    asked = [QA("", question, sprite.shape, "shape", options=list(SHAPES), t_start=t0, t_end=t1)]
-    if is_only_of_shape:
-        question = f"What colour is the {sprite.shape}?"
-        asked.append(QA("", question, sprite.colour, "colour", options=list(COLOURS), t_start=t0, t_end=t1))
-    moves = movement(sprite, fps)
-    if moves is not None:
-        options = [STAYS, BOUNCES, CIRCLES, *STRAIGHT]
-        question = f"How does the {_name(sprite)} move?"
-        asked.append(QA("", question, moves, "motion", options=options, t_start=t0, t_end=t1))
-    if sprite.start > shot.start:
-        asked.append(_when(f"When does the {_name(sprite)} appear?", sprite.start, fps))
-    return asked
-
-
-def _when(question: str, frame: int, fps: float) -> QA:
-    """A change is seen on the frame before it and the frame at it."""
-    answer = f"At {frame / fps:.2f} s."
-    return QA("", question, answer, "temporal", t_start=(frame - 1) / fps, t_end=(frame + 1) / fps)
