@@ -24,7 +24,13 @@ FORBIDDEN = {
 }
 # Library -> the modules (or packages) that may import it.
 FENCES = {
-    "lightning": ("recot.run", "recot.stages", "recot.data.datamodule"),
+    "lightning": (
+        "recot.run",
+        "recot.stages",
+        "recot.data.datamodule",
+        "recot.tiny_world.frame_data",
+        "recot.tiny_world.text_data",
+    ),
     "webdataset": ("recot.data.shards", "recot.data.shard_writer"),
     "transformers": (
         "recot.models.llm",

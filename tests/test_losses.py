@@ -1,9 +1,18 @@
-"""The stage-1 loss against NumPy, and what it must ignore."""
+"""Losses against independent references, and what they must ignore."""
+
+import math
 
 import numpy as np
+import pytest
 import torch
 
-from recot.losses import ReconstructionWeights, normalised_target, reconstruction_terms, weighted_sum
+from recot.losses import (
+    ReconstructionWeights,
+    normalised_target,
+    reconstruction_terms,
+    sigmoid_contrastive,
+    weighted_sum,
+)
 
 
 def example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -51,3 +60,46 @@ def test_difference_term_sees_a_reconstruction_that_ignores_order() -> None:
     blind = target.mean(dim=1, keepdim=True).expand_as(target)
     assert reconstruction_terms(blind, target, masked, valid)["difference"] > 0.1
     assert reconstruction_terms(target, target, masked, valid)["difference"] == 0
+
+
+def plain_sigmoid_loss(image, text, positive, log_scale, bias):  # type: ignore[no-untyped-def]
+    """Algorithm of arXiv 2303.15343, section 3.2, pair by pair in plain Python."""
+    total = 0.0
+    for i, x in enumerate(image):
+        for j, y in enumerate(text):
+            cosine = sum(a * b for a, b in zip(x, y, strict=True)) / (math.hypot(*x) * math.hypot(*y))
+            logit = math.exp(log_scale) * cosine + bias
+            sign = 1 if positive[i][j] else -1
+            total += math.log(1 + math.exp(-sign * logit))
+    return total / len(image)
+
+
+def test_sigmoid_contrastive_against_plain_python_and_its_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image, text = (torch.randn(n, 5, generator=generator, dtype=torch.float64) for n in (4, 6))
+    positive = torch.rand(4, 6, generator=generator) < 0.3
+    values = {"image": image, "text": text, "log_scale": torch.tensor([1.2]), "bias": torch.tensor([-0.7])}
+    leaves = {name: value.float().requires_grad_() for name, value in values.items()}
+    loss = sigmoid_contrastive(**leaves, positive=positive)
+    loss.backward()
+
+    def plain(changed: dict[str, torch.Tensor]) -> float:
+        scale, bias = changed["log_scale"].item(), changed["bias"].item()
+        return plain_sigmoid_loss(changed["image"].tolist(), changed["text"].tolist(), positive.tolist(), scale, bias)
+
+    exact = {name: leaf.detach().double() for name, leaf in leaves.items()}
+    assert loss.item() == pytest.approx(plain(exact), rel=1e-5)
+    for name, place in (("image", (1, 2)), ("text", (5, 0)), ("log_scale", (0,)), ("bias", (0,))):
+        step = torch.zeros_like(exact[name])
+        step[place] = 1e-5
+        slope = (plain(exact | {name: exact[name] + step}) - plain(exact | {name: exact[name] - step})) / 2e-5
+        assert leaves[name].grad[place].item() == pytest.approx(slope, rel=1e-4)
+
+
+def test_sigmoid_contrastive_makes_no_negative_of_an_equal_caption() -> None:
+    image, text = torch.eye(4)[:2], torch.ones(2, 4)
+    scale, bias = torch.tensor([2.0]), torch.tensor([0.0])
+    both = torch.ones(2, 2, dtype=torch.bool)
+    equal = sigmoid_contrastive(image, text, both, log_scale=scale, bias=bias)
+    as_negatives = sigmoid_contrastive(image, text, torch.eye(2, dtype=torch.bool), log_scale=scale, bias=bias)
+    assert equal < as_negatives

@@ -1,6 +1,6 @@
 """Training objectives as pure functions of tensors.
 
-Legend: G groups, T frames a group, H W token grid, C width.
+Legend: G groups, T frames a group, H W token grid, C width; I images, J texts.
 """
 
 from dataclasses import dataclass
@@ -60,3 +60,24 @@ def weighted_sum(terms: dict[str, Tensor], weights: ReconstructionWeights) -> Te
 def mean_where(values: Tensor, where: Tensor) -> Tensor:
     """Mean of ``values`` where ``where`` is True; 0 if it is True nowhere."""
     return (values * where).sum() / where.sum().clamp(min=1)
+
+
+def sigmoid_contrastive(image: Tensor, text: Tensor, positive: Tensor, *, log_scale: Tensor, bias: Tensor) -> Tensor:
+    """SigLIP's loss (arXiv 2303.15343): whether an image and a text belong together, for each pair on its own.
+
+    In the paper, exactly the pairs (i, i) belong together. Here ``positive`` says which do, so that a text that is
+    true of several images of the batch is a negative for none of them (our choice).
+
+    Args:
+        image: (I, C) embeddings; they are brought to length 1.
+        text: (J, C) embeddings; the same.
+        positive: (I, J) bool.
+        log_scale: logarithm of the learnt inverse temperature, one element.
+        bias: learnt offset of the logits, one element.
+
+    Returns:
+        Scalar float32: the negative log-likelihood of all pairs, divided by the number of images.
+    """
+    cosine = F.normalize(image.float(), dim=-1) @ F.normalize(text.float(), dim=-1).T
+    logits = cosine * log_scale.float().exp() + bias.float()
+    return F.binary_cross_entropy_with_logits(logits, positive.float(), reduction="sum") / len(image)

@@ -1,0 +1,215 @@
+"""TinyFrames: frames of the tiny world with captions, rendered while training; nothing is kept on disk.
+
+Which batch comes at which step is a pure function of (seed, step, rank), so Lightning's own count of steps is all the
+progress there is, and a resumed run sees the batches of an unbroken one.
+
+Legend: B frames of a batch, S side of a frame in pixels, L token ids of a text.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from recot.errors import ConfigError
+from recot.randomness import derive_seed, keyed_rng
+from recot.tiny_world.elements import Scene
+from recot.tiny_world.frame_captions import FrameCaption, draw_caption, facts, full_caption
+from recot.tiny_world.render import render_frame
+from recot.tiny_world.scene import make_scene
+from recot.tiny_world.truth import caption, questions
+
+MAX_NOISE = 5.0
+"""Largest standard deviation of the noise on training frames, in grey levels of 255 (our choice)."""
+
+
+class FrameTextBatch(NamedTuple):
+    """B frames, B texts, and which text is true of which frame."""
+
+    frames: Tensor  # (B, S, S, 3) uint8 RGB
+    ids: Tensor  # (B, L) int64; text i was made for frame i
+    positive: Tensor  # (B, B) bool: [i, j] says whether text j is true of frame i
+
+
+class TinyFrames(L.LightningDataModule):
+    """Training and validation batches of frames with captions.
+
+    Training frames come several a scene, with captions in all styles, and with artefacts like those of compressed
+    video: half of the frames have the colour resolution of 4:2:0 video and noise. Validation frames are as rendered,
+    one a scene, with full captions, in groups of candidates for retrieval. The splits' scenes have different seeds.
+
+    Args:
+        tokenizer: texts to ids, as a Hugging Face tokenizer does; pads to its own ``model_max_length``.
+        batch_size: training frames a batch.
+        frames_per_scene: how many of them show the same scene; divides ``batch_size``.
+        scene_frames: frames of a scene, from which are drawn those to show.
+        size: S.
+        candidates: frames of a validation group.
+        val_groups: number of validation groups.
+        seed: of everything.
+        num_workers: rendering processes; 0 renders in the main process.
+
+    Raises:
+        ConfigError: for an impossible number.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Any,
+        batch_size: int,
+        frames_per_scene: int,
+        scene_frames: int,
+        size: int,
+        candidates: int,
+        val_groups: int,
+        seed: int,
+        num_workers: int,
+    ) -> None:
+        super().__init__()
+        for name, value in (("batch_size", batch_size), ("candidates", candidates), ("val_groups", val_groups)):
+            if value < 1:
+                raise ConfigError(f"data.{name} is {value}: give 1 or more")
+        if frames_per_scene < 1 or batch_size % frames_per_scene:
+            raise ConfigError(
+                f"data.frames_per_scene={frames_per_scene} does not divide data.batch_size={batch_size}: change either"
+            )
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.frames_per_scene = frames_per_scene
+        self.scene_frames = scene_frames
+        self.size = size
+        self.candidates = candidates
+        self.val_groups = val_groups
+        self.seed = seed
+        self.num_workers = num_workers
+
+    def train_batch(self, step: int, rank: int = 0) -> FrameTextBatch:
+        """The batch of a step, counted from 0 over the whole run."""
+        key = ("tiny_frames", self.seed, "train", step, rank)
+        rng = keyed_rng(*key)
+        frames, captions, true = [], [], []
+        for i in range(self.batch_size // self.frames_per_scene):
+            scene = self._scene(*key, i)
+            for frame in rng.choice(scene.frames, self.frames_per_scene, replace=scene.frames < self.frames_per_scene):
+                frames.append(render_frame(scene, int(frame)))
+                captions.append(draw_caption(scene, int(frame), rng))
+                true.append(facts(scene, int(frame)))
+        return self._batch(compression_artefacts(np.stack(frames), rng), captions, true)
+
+    def val_batch(self, group: int) -> FrameTextBatch:
+        """A group of ``candidates`` frames of as many held-out scenes, each with its full caption."""
+        frames, captions, true = [], [], []
+        for i in range(self.candidates):
+            key = ("tiny_frames", self.seed, "val", group, i)
+            scene = self._scene(*key)
+            frame = int(keyed_rng(*key).integers(scene.frames))
+            frames.append(render_frame(scene, frame))
+            captions.append(full_caption(scene, frame))
+            true.append(facts(scene, frame))
+        return self._batch(np.stack(frames), captions, true)
+
+    def train_dataloader(self) -> DataLoader[FrameTextBatch]:
+        """Endless, from the step on at which the trainer stands."""
+        start, rank = 0, 0
+        if self.trainer is not None:
+            start = self.trainer.global_step * self.trainer.accumulate_grad_batches
+            rank = self.trainer.global_rank
+        return self._loader(_Batches(lambda step: self.train_batch(step, rank)), itertools.count(start))
+
+    def val_dataloader(self) -> DataLoader[FrameTextBatch]:
+        """All validation groups, the same each time."""
+        return self._loader(_Batches(self.val_batch), range(self.val_groups))
+
+    def spec(self) -> dict[str, Any]:
+        """The settings that decide the batches, beside the tokenizer and this code."""
+        names = ("batch_size", "frames_per_scene", "scene_frames", "size", "candidates", "val_groups", "seed")
+        return {name: getattr(self, name) for name in names}
+
+    def data_hash(self) -> str:
+        """Hex SHA-256 of ``spec`` and of the bytes of the first training and validation batch.
+
+        It changes with the settings, the renderer, the captions and the tokenizer.
+        """
+        digest = hashlib.sha256(json.dumps(self.spec(), sort_keys=True).encode())
+        for batch in (self.train_batch(0), self.val_batch(0)):
+            for tensor in batch:
+                digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+    def _scene(self, *key: int | str) -> Scene:
+        return make_scene(derive_seed(*key), frames=self.scene_frames, size=self.size)
+
+    def _batch(
+        self, frames: np.ndarray, captions: Sequence[FrameCaption], true: Sequence[frozenset[Any]]
+    ) -> FrameTextBatch:
+        ids = self.tokenizer(
+            [caption.text for caption in captions], padding="max_length", truncation=True, return_tensors="pt"
+        )["input_ids"]
+        positive = torch.tensor([[caption.claims <= known for caption in captions] for known in true])
+        return FrameTextBatch(torch.from_numpy(frames), ids, positive)
+
+    def _loader(self, batches: "_Batches", order: Any) -> DataLoader[FrameTextBatch]:
+        # Without it, tokenizers writes a warning for every worker that is forked.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        return DataLoader(batches, sampler=order, batch_size=None, num_workers=self.num_workers)
+
+
+class _Batches(Dataset[FrameTextBatch]):
+    def __init__(self, make: Callable[[int], FrameTextBatch]) -> None:
+        self._make = make
+
+    def __getitem__(self, index: int) -> FrameTextBatch:
+        return self._make(index)
+
+
+def compression_artefacts(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Half of the frames, drawn at random, with colour averaged over 2 x 2 pixels and Gaussian noise.
+
+    Args:
+        frames: (B, S, S, 3) uint8 RGB, S even.
+        rng: decides which frames, and the noise.
+
+    Returns:
+        The same shape and dtype.
+    """
+    chosen = np.flatnonzero(rng.random(len(frames)) < 0.5)
+    result = frames.copy()
+    worn = frames[chosen].astype(np.float32)
+    luma = worn @ np.array([0.299, 0.587, 0.114], np.float32)
+    chroma = worn - luma[..., None]
+    count, side = len(chosen), frames.shape[1]
+    coarse = chroma.reshape(count, side // 2, 2, side // 2, 2, 3).mean(axis=(2, 4))
+    worn = luma[..., None] + coarse.repeat(2, axis=1).repeat(2, axis=2)
+    sigma = rng.uniform(0, MAX_NOISE, (count, 1, 1, 1)).astype(np.float32)
+    worn += sigma * rng.standard_normal(worn.shape, np.float32)
+    result[chosen] = np.rint(worn).clip(0, 255).astype(np.uint8)
+    return result
+
+
+def sample_texts(*, scenes: int, frames: int, seed: int) -> list[str]:
+    """Text to train a tokenizer on: captions of frames in all styles, captions of videos, questions and answers.
+
+    Args:
+        scenes: how many scenes to take the text of.
+        frames: frames a scene.
+        seed: other seeds give other scenes.
+    """
+    texts = []
+    for i in range(scenes):
+        scene = make_scene(derive_seed("tiny_frames", seed, "texts", i), frames=frames)
+        rng = keyed_rng("tiny_frames", seed, "texts", i)
+        for frame in rng.integers(scene.frames, size=4):
+            texts += [draw_caption(scene, int(frame), rng).text, full_caption(scene, int(frame)).text]
+        texts.append(caption(scene))
+        for asked in questions(scene):
+            texts += [asked.question, asked.answer, *(asked.options or ())]
+    return texts
