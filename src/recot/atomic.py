@@ -35,7 +35,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+def new_folder(target: Path, *, replace: bool = False, resume: str | None = None) -> Iterator[Path]:
     """A folder to fill, renamed to ``target`` when the block ends without an exception, and deleted otherwise.
 
     The folder lies beside ``target``, hidden, and is locked: what a killed process left there is cleared. Files inside
@@ -44,6 +44,8 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     Args:
         target: the folder to make.
         replace: a folder that is at ``target`` stays as it is until the end, and is then replaced and deleted.
+        resume: names the work. What an earlier block of the same name left is kept, for this one to go on with, and so
+            is what this block leaves if it fails.
 
     Raises:
         DataError: if ``target`` exists, isn't an empty folder and isn't to be replaced, if its parent can't be written,
@@ -67,9 +69,14 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
             f"{target} can't be made: {error.strerror or error} ({partial}). "
             "Choose an output folder that you may write to."
         ) from error
+    work = partial / ".work"
     try:
-        _clear(partial, keep=".lock")
+        if resume is None or not work.is_file() or work.read_text() != resume:
+            _clear(partial, keep=".lock")
+        if resume is not None:
+            write_file(work, resume.encode())
         yield partial
+        work.unlink(missing_ok=True)
         (partial / ".lock").unlink()
         fsync_path(partial)
         if replace and target.exists():
@@ -78,7 +85,8 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
             partial.rename(target)
         fsync_path(target.parent)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        if resume is None:
+            shutil.rmtree(partial, ignore_errors=True)
         raise
     finally:
         lock.release()

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,7 +37,7 @@ def test_videos_truth_annotations_and_contact_sheet(tmp_path: Path) -> None:
     for i in range(3):
         video = out / f"videos/{i:06d}.mp4"
         truth = json.loads(video.with_suffix(".json").read_text())
-        assert truth["video"] == f"videos/{i:06d}.mp4"
+        assert truth["video"] == video.name
         assert truth["sha256"] == hashlib.sha256(video.read_bytes()).hexdigest()
         with av.open(str(video)) as container:
             frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
@@ -101,3 +103,34 @@ def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
     assert "already exists" in result.stderr
     assert "Traceback" not in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_interrupted_render_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    wanted = arguments(tmp_path / "made", videos=400, frames=32)
+    child = subprocess.Popen([sys.executable, "-m", "recot.tiny_world", *wanted], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while sum(1 for _ in tmp_path.rglob("*.json")) < 5:
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    child.send_signal(signal.SIGINT)
+    said = child.communicate(timeout=60)[1]
+    assert child.returncode == 130
+    assert b"Traceback" not in said
+    assert not (tmp_path / "made").exists()
+    done = {p.name: p.stat().st_mtime_ns for p in tmp_path.rglob("*.mp4")}
+    assert 5 <= len(done) < 400
+    assert run(*wanted).returncode == 0
+    made = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "made" / "videos").glob("*.mp4")}
+    assert len(made) == 400
+    kept = sum(made[name] == at for name, at in done.items())
+    assert kept >= len(done) - 1  # the one whose truth was not written yet
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["made"]
+    assert sorted(p.name for p in (tmp_path / "made").iterdir()) == ["annotations.json", "contact_sheet.png", "videos"]
+
+
+def test_splits_have_no_video_in_common(tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        main(arguments(tmp_path / split, split=split))
+    keys = [json.loads(path.read_text())["sha256"] for path in tmp_path.rglob("00*.json")]
+    assert len(set(keys)) == 9

@@ -13,7 +13,7 @@ from recot.data.schema import content_key
 from recot.data.shards import ShardFolder
 from recot.errors import ConfigError, DataError
 from recot.tiny_world import TinyWorld
-from recot.tiny_world.scene import make_scene
+from recot.tiny_world.splits import check_disjoint
 from recot.tiny_world.truth import caption
 from recot.video_io import probe
 
@@ -41,8 +41,8 @@ def test_shards_hold_the_videos_of_their_seeds_with_their_truth(tmp_path: Path) 
         assert len(shards) == count
         shards.verify()
         keys[split] = {shards.key(i) for i in range(count)}
-        for i, seed in enumerate(made.seeds(split)):
-            scene = make_scene(seed, frames=9, size=48, fps=5.0)
+        scenes = next(s for s in made.splits() if s.name == split)
+        for i, scene in enumerate(scenes):
             sample, payload = shards.sample(i), shards.payload(i)
             assert shards.key(i) == content_key(payload)
             assert sample.qa[0].answer == caption(scene)
@@ -54,7 +54,6 @@ def test_shards_hold_the_videos_of_their_seeds_with_their_truth(tmp_path: Path) 
     assert len(keys["train"]) == 5
     assert len(keys["val"]) == 3
     assert not keys["train"] & keys["val"]
-    assert not set(made.seeds("train")) & set(made.seeds("val"))
 
 
 def test_equal_specs_give_equal_bytes_and_another_seed_gives_others(tmp_path: Path) -> None:
@@ -119,23 +118,62 @@ def test_impossible_worlds_are_refused_before_anything_is_written(tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
-def test_a_killed_run_leaves_no_half_folder_and_the_next_one_succeeds(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_half_file_and_the_next_one_goes_on_where_it_stopped(tmp_path: Path) -> None:
     root = tmp_path / "world"
     child = subprocess.Popen([sys.executable, "-c", PREPARE, str(root), "100"], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not any(path.stat().st_size for path in tmp_path.rglob("shard-*.tar")):
+    while sum(1 for _ in tmp_path.rglob("*.json")) < 5:
         assert child.poll() is None, "the child ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.002)
     child.kill()
     assert child.wait() == -signal.SIGKILL
     assert not root.exists()
-    assert list(tmp_path.rglob("shard-*.tar")), "the kill came too late to prove anything"
+    files = tmp_path / ".world.partial" / "files" / "train"
+    done = {path.with_suffix(".mp4"): path.stat().st_mtime_ns for path in files.glob("[!.]*.json")}
+    assert len(done) >= 5
+    for video in done:
+        assert probe(video).frames == 16
+    first = min(done)
+    marker = b"kept as it is"
+    kept, _ = first.read_bytes(), first.write_bytes(marker)
 
-    TinyWorld(root=root, train_videos=3, val_videos=2, frames=16, seed=1).prepare()
-    TinyWorld(root=tmp_path / "undisturbed", train_videos=3, val_videos=2, frames=16, seed=1).prepare()
-    assert contents(root) == contents(tmp_path / "undisturbed")
+    world = TinyWorld(root=root, train_videos=100, val_videos=2, frames=16, seed=1)
+    world.prepare()
+    payloads = [ShardFolder(root / "train").payload(i) for i in range(100)]
+    assert payloads[0] == marker, "the finished video was rendered again"
+    replace(world, root=tmp_path / "undisturbed").prepare()
+    whole = [ShardFolder(tmp_path / "undisturbed" / "train").payload(i) for i in range(100)]
+    assert [kept, *payloads[1:]] == whole
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["undisturbed", "world"]
+
+
+def test_another_spec_does_not_go_on_with_what_was_left(tmp_path: Path) -> None:
+    left = tmp_path / ".world.partial"
+    (left / "files" / "train").mkdir(parents=True)
+    (left / ".work").write_text(world(tmp_path / "world", seed=5).spec_hash())
+    (left / "files" / "train" / "000000.json").write_text("{}")
+    world(tmp_path / "world").prepare()
+    assert len(ShardFolder(tmp_path / "world" / "train")) == 5
+
+
+def test_twins_answer_the_same_questions_otherwise(tmp_path: Path) -> None:
+    world(tmp_path / "world", train_videos=4, val_videos=2, twins=True).prepare()
+    shards = ShardFolder(tmp_path / "world" / "train")
+    for i in (0, 2):
+        a, b = (shards.sample(j).qa[1:] for j in (i, i + 1))
+        assert [(x.question, x.options) for x in a] == [(x.question, x.options) for x in b]
+        assert all(x.answer != y.answer for x, y in zip(a, b, strict=True))
+    with pytest.raises(ConfigError, match="pairs"):
+        world(tmp_path / "odd", twins=True).prepare()
+
+
+def test_splits_with_a_scene_in_common_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, val = world(Path("unused")).splits()
+    check_disjoint([train, val, replace(train, name="test", videos=50)])
+    monkeypatch.setattr("recot.tiny_world.splits.derive_seed", lambda *key: key[-1])
+    with pytest.raises(DataError, match="both train and val"):
+        check_disjoint([train, val])
 
 
 def test_processes_that_start_together_make_it_once(tmp_path: Path) -> None:

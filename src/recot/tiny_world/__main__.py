@@ -6,6 +6,7 @@ from pathlib import Path
 from recot.errors import report_errors
 from recot.tiny_world.export import export
 from recot.tiny_world.scene import DEFAULT_FPS, DEFAULT_SIZE
+from recot.tiny_world.splits import SPLITS, Split
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -16,10 +17,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, required=True, help="frames a video")
     parser.add_argument("--seed", type=int, required=True, help="another seed gives other videos")
     parser.add_argument("--size", type=int, default=DEFAULT_SIZE, help="side in pixels, even (default: %(default)s)")
+    parser.add_argument("--split", choices=SPLITS, default="train", help="no two have a scene in common")
+    parser.add_argument("--twins", action="store_true", help="every second video answers the same questions otherwise")
     parser.add_argument("--fps", type=float, default=DEFAULT_FPS, help="frames a second (default: %(default)s)")
     wanted = parser.parse_args(arguments)
     with report_errors():
-        export(**vars(wanted))
+        split = Split(
+            world=wanted.seed,
+            name=wanted.split,
+            videos=wanted.videos,
+            frames=wanted.frames,
+            size=wanted.size,
+            fps=wanted.fps,
+            twins=wanted.twins,
+        )
+        export(wanted.out, split)
     print(f"{wanted.videos} videos with ground truth, annotations.json and contact_sheet.png in {wanted.out}")
 
 

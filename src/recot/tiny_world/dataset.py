@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,14 @@ from recot.data.schema import Media, VideoSample, content_key
 from recot.data.shard_index import sample_columns
 from recot.data.shard_writer import ShardWriter
 from recot.data.shards import ShardFolder
-from recot.errors import ConfigError, DataError
-from recot.randomness import derive_seed
-from recot.tiny_world.render import render
-from recot.tiny_world.scene import DEFAULT_FPS, DEFAULT_SIZE, Scene, check_format, make_scene
+from recot.errors import DataError
+from recot.tiny_world.elements import Scene
+from recot.tiny_world.export import RECIPE, check_split
+from recot.tiny_world.rendering import render_videos
+from recot.tiny_world.scene import DEFAULT_FPS, DEFAULT_SIZE
+from recot.tiny_world.splits import Split, check_disjoint
 from recot.tiny_world.truth import questions, video_id
-from recot.tiny_world.video import CODEC, CONTAINER, encode_mp4
-
-RECIPE = 2
-"""Part of the hash that tells whether shards are up to date: raise it when a seed gives other videos."""
-SPLITS = ("train", "val")
+from recot.tiny_world.video import CODEC, CONTAINER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +37,7 @@ class TinyWorld:
         size: side of a frame in pixels, even.
         fps: frames a second.
         seed: another seed gives other videos.
+        twins: every second video is the twin of the one before: the same questions with other answers.
     """
 
     root: str | Path
@@ -47,18 +47,22 @@ class TinyWorld:
     seed: int
     size: int = DEFAULT_SIZE
     fps: float = DEFAULT_FPS
+    twins: bool = False
 
     def prepare(self) -> None:
         """Make the two folders unless they are there already; both appear at once or not at all.
 
-        Any number of processes may call this at the same time: one renders, the others wait.
+        An interrupted call leaves what it rendered, hidden; the next one goes on from there. Any number of processes
+        may call this at the same time: one renders, the others wait.
 
         Raises:
             ConfigError: if no such videos can be made.
             DataError: if ``root`` can't be written, or holds something else: shards of another spec, a
                 damaged split, other files.
         """
-        self._check()
+        for split in self.splits():
+            check_split(split)
+        check_disjoint(self.splits())
         root = Path(self.root).resolve()
         if self._is_ready(root):
             return
@@ -66,7 +70,7 @@ class TinyWorld:
             root.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(root.with_name(f".{root.name}.lock")):
                 if not self._is_ready(root):
-                    with new_folder(root) as folder:
+                    with new_folder(root, resume=self.spec_hash()) as folder:
                         self._render(folder)
         except OSError as error:
             raise DataError(
@@ -88,52 +92,61 @@ class TinyWorld:
         """Hex SHA-256 of ``spec``."""
         return hashlib.sha256(json.dumps(self.spec(), sort_keys=True).encode()).hexdigest()
 
-    def seeds(self, split: str) -> list[int]:
-        """The scene seeds of ``train`` or ``val``."""
-        count = {"train": self.train_videos, "val": self.val_videos}[split]
-        return [derive_seed("tiny_world", self.seed, split, i) for i in range(count)]
-
-    def _check(self) -> None:
-        check_format(frames=self.frames, size=self.size, fps=self.fps)
-        if self.train_videos < 1 or self.val_videos < 1:
-            raise ConfigError(
-                f"tiny world: train_videos={self.train_videos} and val_videos={self.val_videos}, but each split "
-                "needs at least 1 video. Set both to 1 or more."
+    def splits(self) -> tuple[Split, Split]:
+        """The scenes of ``train`` and ``val``."""
+        counts = {"train": self.train_videos, "val": self.val_videos}
+        train, val = (
+            Split(
+                world=self.seed,
+                name=name,
+                videos=videos,
+                frames=self.frames,
+                size=self.size,
+                fps=float(self.fps),
+                twins=self.twins,
             )
+            for name, videos in counts.items()
+        )
+        return train, val
 
     def _is_ready(self, root: Path) -> bool:
         """Whether ``root`` holds this spec's shards, whole."""
         if not root.exists() or (root.is_dir() and not any(root.iterdir())):
             return False
         remedy = "Delete it and it is rendered again, or set another root."
-        for split in SPLITS:
-            if not (root / split).is_dir():
-                raise DataError(f"{root} holds other files than a tiny world: there is no {split}/. {remedy}")
+        for split in self.splits():
+            if not (root / split.name).is_dir():
+                raise DataError(f"{root} holds other files than a tiny world: there is no {split.name}/. {remedy}")
             try:
-                shards = ShardFolder(root / split)
+                shards = ShardFolder(root / split.name)
             except DataError as error:
                 raise DataError(f"The tiny world in {root} is damaged: {error} {remedy}") from error
             if shards.config_hash != self.spec_hash():
                 raise DataError(
-                    f"{root / split} was made with other settings: {shards.meta}, now {self.spec()}. {remedy}"
+                    f"{root / split.name} was made with other settings: {shards.meta}, now {self.spec()}. {remedy}"
                 )
         return True
 
     def _render(self, folder: Path) -> None:
-        """Write both splits into ``folder``."""
+        """Render both splits into files inside ``folder``, then pack these into shards."""
+        files = folder / "files"
         split_of: dict[str, str] = {}
         with tqdm(total=self.train_videos + self.val_videos, desc="rendering tiny world", unit="video") as bar:
-            for split in SPLITS:
-                with ShardWriter(folder / split, config_hash=self.spec_hash(), meta=self.spec()) as writer:
-                    for seed in self.seeds(split):
-                        scene = make_scene(seed, frames=self.frames, size=self.size, fps=self.fps)
-                        payload = encode_mp4(render(scene), size=scene.size, fps=scene.fps)
-                        key = content_key(payload)
-                        if split_of.setdefault(key, split) != split:
-                            raise DataError(f"tiny world: {split} video {key} is also in train. Set another seed.")
-                        sample = make_sample(scene)
-                        writer.add(key, sample.to_json(), payload, "mp4", sample_columns(sample, fps=self.fps))
-                        bar.update()
+            for split in self.splits():
+                for i, scene in enumerate(split):
+                    render_videos(files / split.name, [(f"{i:06d}", scene)])
+                    bar.update()
+        for split in self.splits():
+            shutil.rmtree(folder / split.name, ignore_errors=True)
+            with ShardWriter(folder / split.name, config_hash=self.spec_hash(), meta=self.spec()) as writer:
+                for i, scene in enumerate(split):
+                    payload = (files / split.name / f"{i:06d}.mp4").read_bytes()
+                    key = content_key(payload)
+                    if split_of.setdefault(key, split.name) != split.name:
+                        raise DataError(f"tiny world: {split.name} video {key} is also in train. Set another seed.")
+                    sample = make_sample(scene)
+                    writer.add(key, sample.to_json(), payload, "mp4", sample_columns(sample, fps=self.fps))
+        shutil.rmtree(files)
 
 
 def make_sample(scene: Scene) -> VideoSample:

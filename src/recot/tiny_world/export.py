@@ -1,55 +1,48 @@
 """Tiny world as plain files: mp4s, ground truth beside them, annotations for the pruning pipeline."""
 
 import hashlib
-import json
-import textwrap
+import io
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from recot.atomic import new_folder, write_file
 from recot.data.schema import QA
 from recot.errors import ConfigError, DataError
-from recot.randomness import derive_seed
-from recot.tiny_world.render import render
-from recot.tiny_world.scene import Scene, check_format, make_scene
-from recot.tiny_world.truth import caption, events, questions
-from recot.tiny_world.video import encode_mp4
+from recot.tiny_world.contact_sheet import SHEET_VIDEOS, contact_sheet
+from recot.tiny_world.elements import Scene
+from recot.tiny_world.rendering import render_videos, to_json
+from recot.tiny_world.scene import check_format
+from recot.tiny_world.splits import SPLITS, Split
+from recot.tiny_world.truth import questions
 
-SHEET_VIDEOS = 12
-SHEET_FRAMES = 6
+RECIPE = 2
+"""Part of what tells whether rendered videos are up to date: raise it when a seed gives other videos."""
 
 
-def export(out: Path, *, videos: int, frames: int, size: int, fps: float, seed: int) -> None:
-    """Write a folder of videos; it appears whole or not at all.
+def export(out: Path, split: Split) -> None:
+    """Write the videos of a split; the folder appears whole or not at all.
 
-    ``videos/<number>.mp4`` with ``videos/<number>.json`` (events, caption, questions, seed, SHA-256),
-    ``annotations.json`` (LLaVA-Video style, paths relative to it) and ``contact_sheet.png`` (the first videos,
-    a few frames each).
+    ``videos/<number>.mp4`` with ``videos/<number>.json`` (events, captions, questions with evidence, seed, SHA-256),
+    ``annotations.json`` (LLaVA-Video style, paths relative to it) and ``contact_sheet.png``. After an interruption, the
+    same call goes on where it stopped.
 
     Raises:
         ConfigError: if no such videos can be made.
         DataError: if ``out`` can't be written, or exists and isn't an empty folder.
     """
-    check_format(frames=frames, size=size, fps=fps)
-    if videos < 1:
-        raise ConfigError(f"tiny world: videos={videos}, but at least 1 is needed. Set videos to 1 or more.")
-    scenes = [
-        make_scene(derive_seed("tiny_world", seed, "export", i), frames=frames, size=size, fps=fps)
-        for i in range(videos)
-    ]
+    check_split(split)
     try:
-        with new_folder(out.resolve()) as folder:
-            (folder / "videos").mkdir()
-            rows: list[dict[str, Any]] = []
-            for i, scene in enumerate(tqdm(scenes, desc="rendering tiny world", unit="video")):
-                rows += _write_video(scene, folder, f"videos/{i:06d}.mp4")
-            _contact_sheet(scenes[:SHEET_VIDEOS]).savefig(folder / "contact_sheet.png")
-            write_file(folder / "annotations.json", _json(rows))
+        with new_folder(out.resolve(), resume=fingerprint(split)) as folder:
+            render_videos(folder / "videos", tqdm(_named(split), total=len(split), desc="rendering", unit="video"))
+            rows = [row(qa, f"videos/{name}.mp4") for name, scene in _named(split) for qa in questions(scene)]
+            picture = io.BytesIO()
+            contact_sheet(split[:SHEET_VIDEOS]).savefig(picture, format="png")
+            write_file(folder / "contact_sheet.png", picture.getvalue())
+            write_file(folder / "annotations.json", to_json(rows))
     except OSError as error:
         raise DataError(
             f"The videos can't be written to {out}: {error}. Choose a folder that you may write to, "
@@ -57,28 +50,29 @@ def export(out: Path, *, videos: int, frames: int, size: int, fps: float, seed: 
         ) from error
 
 
-def _write_video(scene: Scene, folder: Path, name: str) -> list[dict[str, Any]]:
-    """Write the mp4 and its JSON, and return its rows of the annotations."""
-    content = encode_mp4(render(scene), size=scene.size, fps=scene.fps)
-    asked = questions(scene)
-    write_file(folder / name, content)
-    truth = {
-        "video": name,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "seed": scene.seed,
-        "frames": scene.frames,
-        "size": scene.size,
-        "fps": scene.fps,
-        "duration_s": scene.duration_s,
-        "caption": caption(scene),
-        "events": events(scene),
-        "qa": [asdict(qa) for qa in asked],
-    }
-    write_file((folder / name).with_suffix(".json"), _json(truth))
-    return [_row(qa, name) for qa in asked]
+def check_split(split: Split) -> None:
+    """Refuse a split that can't be made.
+
+    Raises:
+        ConfigError: naming the value and what to do.
+    """
+    check_format(frames=split.frames, size=split.size, fps=split.fps)
+    if split.name not in SPLITS:
+        raise ConfigError(f"tiny world: split={split.name}, but there are only {', '.join(SPLITS)}. Set one of these.")
+    if split.videos < 1:
+        raise ConfigError(f"tiny world: {split.name} videos={split.videos}, but at least 1 is needed. Set 1 or more.")
+    if split.twins and split.videos % 2:
+        raise ConfigError(
+            f"tiny world: {split.name} videos={split.videos} with twins, but twins come in pairs. Set an even number."
+        )
 
 
-def _row(qa: QA, video: str) -> dict[str, Any]:
+def fingerprint(*splits: Split) -> str:
+    """Hex SHA-256 of all that decides the videos."""
+    return hashlib.sha256(to_json([RECIPE, *(asdict(split) for split in splits)])).hexdigest()
+
+
+def row(qa: QA, video: str) -> dict[str, Any]:
     """A question as a conversation about a video, with the fields that ``data_pipelines/prune.py`` reads beside it."""
     return {
         "id": qa.sample_id,
@@ -96,29 +90,5 @@ def _row(qa: QA, video: str) -> dict[str, Any]:
     }
 
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()
-
-
-def _contact_sheet(scenes: list[Scene]) -> Figure:
-    """A strip of frames a video, with its caption above and the seconds below each frame."""
-    columns = 1 if len(scenes) == 1 else 2
-    rows = -(-len(scenes) // columns)
-    figure = Figure(figsize=(8 * columns, 2.1 * rows), dpi=100, layout="constrained")
-    for axes, scene in zip(figure.subplots(rows, columns, squeeze=False).flat, scenes, strict=False):
-        shown = np.unique(np.linspace(0, scene.frames - 1, SHEET_FRAMES, dtype=int))
-        frames = {i: frame for i, frame in enumerate(render(scene)) if i in shown}
-        gap = np.full((scene.size, max(2, scene.size // 20), 3), 255, np.uint8)
-        strip = np.concatenate([part for i in shown for part in (frames[int(i)], gap)][:-1], axis=1)
-        axes.imshow(strip, interpolation="nearest")
-        step = scene.size + gap.shape[1]
-        axes.set_xticks(np.arange(len(shown)) * step + scene.size / 2, [f"{i / scene.fps:.2f} s" for i in shown])
-        axes.set_title("\n".join(textwrap.wrap(caption(scene), 110)), fontsize=8, loc="left")
-    for axes in figure.axes:
-        axes.set_anchor("W")
-        axes.set_yticks([])
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0, labelsize=8)
-        if not axes.images:
-            axes.set_xticks([])
-    return figure
+def _named(split: Split) -> Iterator[tuple[str, Scene]]:
+    return ((f"{i:06d}", scene) for i, scene in enumerate(split))
