@@ -99,7 +99,7 @@ def test_training_windows_move_and_validation_windows_do_not(clips: Path, val_cl
     module = ready(clips, val_clips, batch_size=1)
     loader = module.train_dataloader()
     starts: dict[str, set[float]] = {}
-    for _ in range(8):
+    for _ in range(20):
         for batch in loader:
             assert batch.cursor is not None
             starts.setdefault(batch.keys[0], set()).add(float(batch.times_s[0, 0]))
