@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from recot.stages.checkpointing import AtomicCheckpointIO, ConfigInCheckpoint
 OmegaConf.register_new_resolver("accelerator", lambda: "gpu" if torch.cuda.is_available() else "cpu", replace=True)
 OmegaConf.register_new_resolver(
     "precision", lambda: "bf16-mixed" if torch.cuda.is_available() else "32-true", replace=True
+)
+# The folder of a backbone that comes with the package: ${tiny_backbone:vision}
+OmegaConf.register_new_resolver(
+    "tiny_backbone", lambda name: str(files("recot.tiny_world") / "backbones" / name), replace=True
 )
 
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC)

@@ -24,7 +24,9 @@ PLACES = (
 )
 """Of a centre in the rows and columns of a division of the frame into thirds."""
 MAX_TIMED = 2  # objects in a caption with times, so that it isn't longer than others (our choice)
-QUESTIONS = 0.1  # share of questions among drawn captions (our choice)
+STYLES = {"mention": 0.5, "question": 0.1, "moving": 0.15, "placed": 0.25}
+"""Shares of drawn captions (our choice). Mentions are many because each is true of many frames: from them, an encoder
+learns shapes, places and backgrounds, by which long captions, told apart by their colours, seldom differ."""
 
 
 @dataclass(frozen=True)
@@ -62,24 +64,25 @@ def full_caption(scene: Scene, frame: int) -> FrameCaption:
 def draw_caption(scene: Scene, frame: int, rng: np.random.Generator) -> FrameCaption:
     """A caption in a style drawn at random.
 
-    Some or all of the visible objects, in any order; with or without places, movements (as in captions of videos,
-    with or without times) and the background; one mention alone, such as "the red object"; or a question about
-    one object, which claims that the object is there.
+    One mention alone, such as "the red object" or "a striped background"; a question about one object, which claims
+    that the object is there; or some or all of the visible objects, in any order, with movements (as in captions of
+    videos, with or without times), with places or with neither, and with or without the background.
     """
-    sprites = [visible(scene, frame)[i] for i in rng.permutation(len(visible(scene, frame)))]
-    background = _shot(scene, frame).background.kind
-    if not sprites:
+    seen = visible(scene, frame)
+    sprites = [seen[i] for i in rng.permutation(len(seen))]
+    shot = _shot(scene, frame)
+    background = shot.background.kind
+    style = rng.choice(list(STYLES), p=list(STYLES.values()))
+    if not sprites or (style == "mention" and rng.random() < 0.25):
         return FrameCaption(f"a {background} background", frozenset({(background, None, None, None)}))
-    style = rng.random()
-    if style < QUESTIONS:
+    if style == "mention":
+        return _mention(sprites[0], place(sprites[0], scene, frame), rng)
+    if style == "question":
         return _question(sprites[0], rng)
-    if style < 2 * QUESTIONS:
-        name, claim = _mention(sprites[0], rng)
-        return FrameCaption(f"the {name}", frozenset({claim}))
     if rng.random() < 0.5:
         sprites = sprites[: int(rng.integers(1, len(sprites) + 1))]
-    if style < 0.45:
-        parts, claims = _moving(sprites, _shot(scene, frame), scene.fps, rng)
+    if style == "moving":
+        parts, claims = _moving(sprites, shot, scene.fps, rng)
     else:
         parts, claims = _placed(sprites, scene, frame, rng)
     return _sentence(parts, claims, background, rng)
@@ -145,23 +148,32 @@ def _moving(sprites: list[Sprite], shot: Shot, fps: float, rng: np.random.Genera
 
 
 def _question(sprite: Sprite, rng: np.random.Generator) -> FrameCaption:
-    name, claim = _mention(sprite, rng)
+    colour, shape = _some_of((sprite.colour, sprite.shape), rng)
     asked = ["Where is the {}?", "How does the {} move?", "When does the {} appear?"]
-    if claim[1] is None:
+    if colour is None:
         asked.append("What colour is the {}?")
-    if claim[2] is None:
+    if shape is None:
         asked.append("What shape is the {}?")
-    return FrameCaption(asked[int(rng.integers(len(asked)))].format(name), frozenset({claim}))
+    text = asked[int(rng.integers(len(asked)))].format(_name(colour, shape))
+    return FrameCaption(text, frozenset({(None, colour, shape, None)}))
 
 
-def _mention(sprite: Sprite, rng: np.random.Generator) -> tuple[str, Claim]:
-    """By colour, by shape, or by both."""
-    kind = rng.integers(4)
-    if kind == 0:
-        return f"{sprite.colour} object", (None, sprite.colour, None, None)
-    if kind == 1:
-        return sprite.shape, (None, None, sprite.shape, None)
-    return f"{sprite.colour} {sprite.shape}", (None, sprite.colour, sprite.shape, None)
+def _mention(sprite: Sprite, where: str, rng: np.random.Generator) -> FrameCaption:
+    """By colour, shape and place, or some of these."""
+    colour, shape, told = _some_of((sprite.colour, sprite.shape, where), rng)
+    name = _name(colour, shape)
+    article = "the" if rng.random() < 0.5 else _article(name)
+    return FrameCaption(f"{article} {name} {told or ''}".rstrip(), frozenset({(None, colour, shape, told)}))
+
+
+def _some_of(words: tuple[str, ...], rng: np.random.Generator) -> list[str | None]:
+    """Each word or None, but not None alone; every choice is as likely as any other."""
+    kept = int(rng.integers(1, 2 ** len(words)))
+    return [word if kept >> i & 1 else None for i, word in enumerate(words)]
+
+
+def _name(colour: str | None, shape: str | None) -> str:
+    return " ".join(word for word in (colour, shape or "object") if word is not None)
 
 
 def _sentence(parts: list[str], claims: set[Claim], background: str, rng: np.random.Generator) -> FrameCaption:
