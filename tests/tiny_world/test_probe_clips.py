@@ -44,6 +44,7 @@ def test_labels_are_true_of_the_scenes(key: int) -> None:
         assert isinstance(sprite.motion, Linear)
         vx, vy = sprite.motion.vx / 8, sprite.motion.vy / 8
         assert 1 <= np.hypot(vx, vy) <= 4
+        assert np.abs(np.array(sprite.motion.at(1.5 / 8)) - 32).max() <= 4
         assert round(np.arctan2(vy, vx) / (np.pi / 4)) % 8 == label
         assert not any(isinstance(other.motion, Linear) or other.colour == sprite.colour for other in behind)
     for label in (0, 1):

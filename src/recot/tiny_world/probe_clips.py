@@ -31,6 +31,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "order": ("left first", "right first"),
 }
 """The classes of each attribute."""
+SPREAD = 1 / 16  # frame sides around the middle, for the sprite that shape, colour or motion is asked of
 JITTER = 0.2  # radians either side of a direction
 MIDDLE_S = (GROUP_SIZE - 1) / 2 / DEFAULT_FPS  # from the first frame to the middle of a clip
 REACH = SPEED[1] * MIDDLE_S  # frame sides between the middle of a path and its ends, at most
@@ -92,9 +93,11 @@ def make_clips(
 def probe_scene(attribute: str, label: int, *key: int | str, size: int = DEFAULT_SIZE) -> Scene:
     """The scene of one clip; for one key, the scenes of different labels differ in nothing but the label.
 
-    Shape, colour and position are asked of a single sprite, static or moving. Motion is asked of the one that moves,
-    and order of the two that flash, one in the left and one in the right half; half of these clips have a bystander:
-    another, static sprite behind the others.
+    Shape, colour and position are asked of a single sprite, static or moving, motion of the one that moves. But for
+    position, its path leads past the middle of the frame, within half a token: a linear probe has to learn each place
+    anew, so that with more places it would need many more clips. Order is asked of two sprites that flash, one in
+    the left and one in the right half. Half of the motion and order clips have a bystander: a static sprite anywhere,
+    behind the others.
 
     Args:
         attribute: a key of ``TASKS``.
@@ -104,7 +107,8 @@ def probe_scene(attribute: str, label: int, *key: int | str, size: int = DEFAULT
     """
     rng = keyed_rng("probe_clip", attribute, *key)
     colours = [str(name) for name in rng.permutation(list(COLOURS))]
-    bystander = _sprite(rng, colours[0], Static(*_place(rng, size)), size)
+    place = rng.uniform(RADIUS[1], 1 - RADIUS[1], 2) * size
+    bystander = _sprite(rng, colours[0], Static(float(place[0]), float(place[1])), size)
     behind = (bystander,) if attribute in ("motion", "order") and rng.random() < 0.5 else ()
     asked: tuple[Sprite, ...]
     if attribute == "order":
@@ -120,7 +124,7 @@ def probe_scene(attribute: str, label: int, *key: int | str, size: int = DEFAULT
 def _lead(rng: np.random.Generator, attribute: str, label: int, colour: str, size: int) -> Sprite:
     """The sprite that shape, colour, position or motion is asked of."""
     shape = str(rng.choice(SHAPES))
-    x, y = _place(rng, size)
+    x, y = (float(v) for v in (0.5 + rng.uniform(-SPREAD, SPREAD, 2)) * size)
     # From a cell's centre; the whole path stays in the cell.
     off = rng.uniform(-1, 1, 2) * (1 / 6 - REACH)
     direction, moves = int(rng.integers(len(DIRECTIONS))), bool(rng.random() < 0.5)
@@ -169,13 +173,6 @@ def _sprite(
     """A sprite of random size, and of random shape unless one is given."""
     drawn, radius = str(rng.choice(SHAPES)), float(rng.uniform(*RADIUS)) * size
     return Sprite(shape or drawn, colour, radius, motion, start, start + frames)
-
-
-def _place(rng: np.random.Generator, size: int) -> tuple[float, float]:
-    """Anywhere from where every path keeps the largest sprite whole."""
-    edge = RADIUS[1] + REACH
-    x, y = rng.uniform(edge, 1 - edge, 2) * size
-    return float(x), float(y)
 
 
 def _frames(scenes: list[Scene], through_h264: bool) -> np.ndarray:
