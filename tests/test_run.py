@@ -48,6 +48,18 @@ OTHERS = {
         "val/loss",
         100,
     ),
+    "tiny_llm": (
+        [
+            "trainer.accelerator=cpu",
+            "trainer.val_check_interval=2",
+            "callbacks.checkpoint.every_n_train_steps=2",
+            "data.val_scenes=2",
+            "data.num_workers=0",
+            "model.tokenizer.texts.scenes=5",
+        ],
+        "val/loss",
+        100,
+    ),
 }
 
 

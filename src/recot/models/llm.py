@@ -1,0 +1,78 @@
+"""Qwen2 language models: the released ones, and small ones from a seed, in the same class."""
+
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from recot.errors import DataError
+from recot.models.lookup_init import start_looking_up
+from recot.models.tokenizer import train_bpe
+
+CHATML = (
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
+)
+"""Qwen2's chat format as a Jinja template, without its default system prompt."""
+
+
+def pretrained_llm(*, name_or_path: str, dtype: str = "float32") -> Qwen2ForCausalLM:
+    """Load a Qwen2 model by hub name or from a local folder, in inference mode.
+
+    Args:
+        name_or_path: e.g. ``Qwen/Qwen2.5-3B-Instruct``, or a folder with config.json and safetensors.
+        dtype: torch dtype name of the weights.
+
+    Raises:
+        DataError: if the weights can't be found, are of another architecture, or lack keys of the model.
+    """
+    where = f"model.llm.name_or_path={name_or_path}"
+    try:
+        kind = AutoConfig.from_pretrained(name_or_path).model_type
+        if kind != Qwen2Config.model_type:
+            raise DataError(f"{where}: a model of type {kind}, not {Qwen2Config.model_type}. Give a Qwen2 model.")
+        model, info = Qwen2ForCausalLM.from_pretrained(
+            name_or_path, dtype=getattr(torch, dtype), output_loading_info=True, use_safetensors=True
+        )
+    except DataError:
+        raise
+    except (OSError, SafetensorError, ValueError) as error:
+        raise DataError(
+            f"{where}: no Qwen2 weights could be loaded from there. Give a hub name (downloaded once, needs a network) "
+            f"or a folder with config.json and model.safetensors. ({str(error).splitlines()[0]})"
+        ) from error
+    if info["missing_keys"] or info["mismatched_keys"]:
+        raise DataError(
+            f"{where}: not a whole Qwen2 model; missing or of another shape: "
+            f"{sorted(map(str, [*info['missing_keys'], *info['mismatched_keys']]))[:8]}"
+        )
+    return model
+
+
+def seeded_llm(*, config: dict[str, Any], seed: int, shift_heads: list[list[int]] | None = None) -> Qwen2ForCausalLM:
+    """A model with random weights that depend on ``seed`` alone, in float32, on the CPU.
+
+    Args:
+        config: fields of ``transformers.Qwen2Config``.
+        seed: of the weights; the global random state is left as it was.
+        shift_heads: if given, weights start as ``recot.models.lookup_init.start_looking_up`` makes them of these.
+
+    Raises:
+        ConfigError: if there are no such heads.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2ForCausalLM(Qwen2Config(**config))
+    if shift_heads:
+        start_looking_up(model, shift_heads)
+    return model
+
+
+def chat_bpe(texts: list[str], *, vocab_size: int) -> PreTrainedTokenizerFast:
+    """A tokenizer trained by ``train_bpe``, with Qwen2's chat format."""
+    tokenizer = train_bpe(texts, vocab_size=vocab_size)
+    tokenizer.chat_template = CHATML
+    return tokenizer

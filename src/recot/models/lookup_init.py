@@ -1,0 +1,106 @@
+"""Starting weights from which a small language model soon learns to look things up in its prompt.
+
+To find what is said of "red circle", a token must know what stands before it, and find tokens alike. From random
+weights, a small model takes most of its training to come to that. Here it starts close by: heads that attend a given
+number of tokens back; heads whose queries equal their keys and whose outputs undo their values, which attend to what is
+alike and repeat it (mimetic initialization, arXiv 2305.09828); and heads that attend to tokens after one alike, as
+induction heads do (arXiv 2209.11895). Which heads, and all numbers, are our choice. Training may change all of it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from recot.errors import ConfigError
+
+# What a token is weighs about as much in the residual stream as what heads bring to it.
+EMBEDDING, BROUGHT, OUTPUT, SHIFT_OUTPUT = 4.0, 0.3, 0.3, 0.6  # scales of embeddings, MLPs' and heads' outputs
+SHIFT_FREQUENCIES, SHIFT_STRENGTH = 6, 5.8  # of the attention of a head of 32 dimensions, 0.95 goes to its place
+SHIFT_CONTENT = 0.3  # scale of what a shift head attends to by content
+# The rotary embedding turns the first half of the frequencies too fast to compare tokens that are far apart.
+ALIKE, INDUCTION = 2.4, 2.5  # scales of keys, and of queries for induction
+NOT_SELF_FREQUENCIES, NOT_SELF = 5, 3.0  # bias against attending to the very same token
+
+
+@torch.no_grad()
+def start_looking_up(model: Any, shift_heads: Sequence[Sequence[int]]) -> None:
+    """Change fresh weights in place: shift heads, heads for what is alike, and in layers from 1 on one for induction.
+
+    Args:
+        model: a Qwen2ForCausalLM, each of whose heads has keys of its own.
+        shift_heads: ``[layer, head, distance]`` of heads that attend that many tokens back; the first is in layer 0.
+            The last head of later layers, which does induction, isn't among them.
+
+    Raises:
+        ConfigError: if there are no such heads.
+    """
+    config = model.config
+    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    possible = all(0 <= layer < layers and 0 <= head < heads - (layer > 0) for layer, head, _ in shift_heads)
+    if config.num_key_value_heads != heads or not possible or not shift_heads or shift_heads[0][0] != 0:
+        raise ConfigError(
+            f"model.llm.shift_heads={[list(h) for h in shift_heads]}: give [layer, head, distance] of heads of "
+            f"{layers} layers of {heads} heads, each with keys of its own, the first in layer 0, none the last of a "
+            "later layer"
+        )
+    model.model.embed_tokens.weight *= EMBEDDING
+    model.model.norm.weight /= EMBEDDING  # which keeps logits of tied embeddings small
+    shifted = {(layer, head): distance for layer, head, distance in shift_heads}
+    frequencies = model.model.rotary_emb.inv_freq
+    size = config.hidden_size // heads
+    brought = torch.zeros(())  # set by the first shift head, in layer 0
+    for number, layer in enumerate(model.model.layers):
+        layer.mlp.down_proj.weight *= BROUGHT
+        for head in range(heads):
+            rows = slice(head * size, (head + 1) * size)
+            if (number, head) in shifted:
+                _attend_back(layer.self_attn, rows, frequencies[:SHIFT_FREQUENCIES] * shifted[number, head])
+                if [number, head] == list(shift_heads[0][:2]):
+                    attention = layer.self_attn
+                    brought = attention.o_proj.weight[:, rows] @ attention.v_proj.weight[rows]
+            else:
+                _attend_to_alike(layer.self_attn, rows, repeats=number > 0)
+                if number > 0 and head == heads - 1:
+                    _attend_after_alike(layer.self_attn, rows, brought)
+
+
+def _attend_back(attention: Any, rows: slice, turn: torch.Tensor) -> None:
+    """Give a head biases whose product, turned by the rotary embedding, is largest at the wanted distance.
+
+    With the same bias in the key and, turned back by ``turn``, in the query, the score at distance d is a sum of
+    cos(frequency * (d - distance)). The highest frequencies make the peak sharp, several of them make it the only one.
+    """
+    for projection in (attention.q_proj, attention.k_proj):
+        projection.weight[rows] *= SHIFT_CONTENT
+    attention.o_proj.weight[:, rows] *= SHIFT_OUTPUT
+    places = rows.start + torch.arange(len(turn))
+    attention.k_proj.bias[places] = SHIFT_STRENGTH
+    attention.q_proj.bias[places] = SHIFT_STRENGTH * turn.cos()
+    attention.q_proj.bias[places + (rows.stop - rows.start) // 2] = -SHIFT_STRENGTH * turn.sin()
+
+
+def _attend_to_alike(attention: Any, rows: slice, *, repeats: bool) -> None:
+    """Queries equal keys, in the slowly turning dimensions; biases in fast ones turn attention from the token itself.
+
+    With ``repeats``, outputs undo values, so that the head says what it attends to.
+    """
+    size = rows.stop - rows.start
+    keys = attention.k_proj.weight[rows]
+    keys[torch.arange(size) % (size // 2) < size // 4] = 0.0
+    keys *= ALIKE
+    attention.q_proj.weight[rows] = keys
+    places = rows.start + torch.arange(min(NOT_SELF_FREQUENCIES, size // 4))
+    attention.k_proj.bias[places] = NOT_SELF
+    attention.q_proj.bias[places] = -NOT_SELF
+    outputs = attention.v_proj.weight[rows].T if repeats else attention.o_proj.weight[:, rows]
+    attention.o_proj.weight[:, rows] = OUTPUT * outputs
+
+
+def _attend_after_alike(attention: Any, rows: slice, brought: torch.Tensor) -> None:
+    """Queries ask for tokens to which the first shift head brought what the token itself is."""
+    keys = attention.k_proj.weight[rows]
+    alike = keys @ brought
+    attention.q_proj.weight[rows] = INDUCTION * alike * (keys.norm() / alike.norm())
+    attention.q_proj.bias[rows] = 0.0
+    attention.k_proj.bias[rows] = 0.0

@@ -1,0 +1,278 @@
+"""TinyText: facts about scenes of the tiny world with questions on them, made while training.
+
+Which batch comes at which step is a pure function of (seed, step, rank), so Lightning's own count of steps is all the
+progress there is, and a resumed run sees the batches of an unbroken one.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import lightning as L
+import numpy as np
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from recot.data.schema import QA
+from recot.errors import ConfigError
+from recot.randomness import derive_seed, keyed_rng
+from recot.tiny_world.common_knowledge import common_questions
+from recot.tiny_world.elements import Planted, Scene
+from recot.tiny_world.planting import TASKS
+from recot.tiny_world.scene import make_scene
+from recot.tiny_world.text_batch import ChatEncoder, Document, TextBatch
+from recot.tiny_world.text_prompt import question_text, reply_text
+from recot.tiny_world.text_questions import View, ask, recast
+from recot.tiny_world.truth import caption, facts, questions
+
+CUTS = 4  # training documents made of one scene
+RECAST = 0.5  # of the training documents
+RECALL = "recall"
+"""Task of training alone: saying a line of the facts again, from which copying is learned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """What training documents are like up to a step.
+
+    Args:
+        until: first step of the next level; null for the last one.
+        tasks: drawn from uniformly, of ``TASKS`` and ``RECALL``.
+        shots: least and most shots that a document tells of.
+        seconds: share of documents whose facts say when.
+        documents: with facts, a batch; there is one more without.
+        questions: a document.
+        choice: share of questions that come with options.
+    """
+
+    until: int | None
+    tasks: Sequence[str]
+    shots: tuple[int, int]
+    seconds: float
+    documents: int
+    questions: int
+    choice: float
+
+
+class TinyText(L.LightningDataModule):
+    """Training and validation batches of text. The splits' scenes have different seeds.
+
+    A training document tells of some shots of a scene and asks anything about them, with options or without; one
+    document of a batch has no facts and asks for common knowledge. A validation document asks one planted question of
+    a scene, in both forms, and tells of the shots that hold the evidence and of others.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer with a chat template.
+        curriculum: levels, in the order of training.
+        frames: of a scene.
+        val_scenes: with a question of each task, and one of common knowledge, each.
+        val_shots: shots that a validation document tells of.
+        val_batch_size: validation scenes a batch.
+        seed: of everything.
+        num_workers: processes that make batches; 0 makes them in the main process.
+
+    Raises:
+        ConfigError: for an impossible number or task.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Any,
+        curriculum: Sequence[Level],
+        frames: int,
+        val_scenes: int,
+        val_shots: int,
+        val_batch_size: int,
+        seed: int,
+        num_workers: int,
+    ) -> None:
+        super().__init__()
+        for name, value in (("val_scenes", val_scenes), ("val_batch_size", val_batch_size)):
+            if value < 1:
+                raise ConfigError(f"data.{name} is {value}: give 1 or more")
+        if val_shots < 4:
+            raise ConfigError(f"data.val_shots is {val_shots}: give 4 or more, which the evidence may be spread over")
+        self.curriculum = list(curriculum)
+        _check(self.curriculum)
+        self.tokenizer = tokenizer
+        self.frames = frames
+        self.val_scenes = val_scenes
+        self.val_shots = val_shots
+        self.val_batch_size = val_batch_size
+        self.seed = seed
+        self.num_workers = num_workers
+        self._encoder = ChatEncoder(tokenizer)
+
+    def train_batch(self, step: int, rank: int = 0) -> TextBatch:
+        """The batch of a step, counted from 0 over the whole run."""
+        level = next(v for v in self.curriculum if v.until is None or step < v.until)
+        key = ("tiny_text", self.seed, "train", step, rank)
+        rng = keyed_rng(*key)
+        documents = [Document([], [_either(common_questions(rng), level, rng) for _ in range(level.questions)])]
+        for number in range(level.documents):
+            if number % CUTS == 0:
+                scene = make_scene(derive_seed(*key, number), frames=self.frames)
+            documents.append(training_document(scene, level, rng))
+        return self._encoder.batch(documents)
+
+    def val_batch(self, number: int) -> TextBatch:
+        """The documents of ``val_batch_size`` scenes."""
+        return self._encoder.batch(self.val_documents(number))
+
+    def val_documents(self, number: int) -> list[Document]:
+        """What ``val_batch`` encodes."""
+        documents = []
+        first = number * self.val_batch_size
+        for i in range(first, min(first + self.val_batch_size, self.val_scenes)):
+            key = ("tiny_text", self.seed, "val", i)
+            rng = keyed_rng(*key)
+            scene = make_scene(derive_seed(*key), frames=self.frames)
+            documents += [planted_document(scene, planted, self.val_shots, rng) for planted in scene.planted]
+            documents.append(Document([], common_questions(rng)))
+        return documents
+
+    def train_dataloader(self) -> DataLoader[TextBatch]:
+        """Endless, from the step on at which the trainer stands."""
+        start, rank = 0, 0
+        if self.trainer is not None:
+            start = self.trainer.global_step * self.trainer.accumulate_grad_batches
+            rank = self.trainer.global_rank
+        return self._loader(_Batches(lambda step: self.train_batch(step, rank)), itertools.count(start))
+
+    def val_dataloader(self) -> DataLoader[TextBatch]:
+        """All validation documents, the same each time."""
+        return self._loader(_Batches(self.val_batch), range(-(-self.val_scenes // self.val_batch_size)))
+
+    def spec(self) -> dict[str, Any]:
+        """The settings that decide the batches, beside the tokenizer and this code."""
+        names = ("frames", "val_scenes", "val_shots", "val_batch_size", "seed")
+        levels = [{**asdict(v), "tasks": list(v.tasks), "shots": list(v.shots)} for v in self.curriculum]
+        return {"curriculum": levels} | {name: getattr(self, name) for name in names}
+
+    def data_hash(self) -> str:
+        """Hex SHA-256 of ``spec`` and of the bytes of each level's first batch and the first validation batch.
+
+        It changes with the settings, the world's text and the tokenizer.
+        """
+        digest = hashlib.sha256(json.dumps(self.spec(), sort_keys=True).encode())
+        starts = [0, *(level.until for level in self.curriculum if level.until is not None)]
+        for batch in (*(self.train_batch(step) for step in starts), self.val_batch(0)):
+            for tensor in (value for value in batch if isinstance(value, Tensor)):
+                digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+    def _loader(self, batches: "_Batches", order: Any) -> DataLoader[TextBatch]:
+        # Without it, tokenizers writes a warning for every worker that is forked.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        return DataLoader(batches, sampler=order, batch_size=None, num_workers=self.num_workers)
+
+
+class _Batches(Dataset[TextBatch]):
+    def __init__(self, make: Callable[[int], TextBatch]) -> None:
+        self._make = make
+
+    def __getitem__(self, index: int) -> TextBatch:
+        return self._make(index)
+
+
+def training_document(scene: Scene, level: Level, rng: np.random.Generator) -> Document:
+    """Questions on some shots of a scene, drawn with ``rng``."""
+    if rng.random() < RECAST:
+        scene = recast(scene, rng, cast=int(rng.integers(4, 17)))
+    most = min(level.shots[1], len(scene.shots))
+    count = int(rng.integers(min(level.shots[0], most), most + 1))
+    numbers = sorted(int(i) for i in rng.permutation(len(scene.shots))[:count])
+    told = facts(scene)
+    lines = [told[i] for i in numbers]
+    tasks = level.tasks
+    if rng.random() >= level.seconds:
+        lines = [without_seconds(line) for line in lines]
+        tasks = [task for task in tasks if task != "grounding"]
+    view = View(scene, numbers)
+    asked = [_either(common_questions(rng), level, rng)]
+    for i in rng.integers(len(tasks), size=level.questions - 1):
+        if tasks[i] == RECALL:
+            asked.append(_recall(lines[int(rng.integers(len(lines)))]))
+        elif planted := ask(tasks[i], view, rng):
+            asked.append(_either(both_forms(scene, planted), level, rng))
+    return Document(lines, asked)
+
+
+def planted_document(scene: Scene, planted: Planted, shots: int, rng: np.random.Generator) -> Document:
+    """A planted question in both forms, with the shots that hold its evidence and others, ``shots`` in all."""
+    # Evidence for something that isn't shown is the whole video: then any shots do.
+    whole = planted.evidence == ((0.0, scene.duration_s),)
+    holds = [
+        not whole and any(shot.start / scene.fps <= t0 < shot.stop / scene.fps for t0, _ in planted.evidence)
+        for shot in scene.shots
+    ]
+    ranked = sorted(
+        zip(rng.permutation(len(holds)), range(len(holds)), strict=True), key=lambda r: (not holds[r[1]], r[0])
+    )
+    told = facts(scene)
+    return Document([told[i] for i in sorted(i for _, i in ranked[:shots])], both_forms(scene, planted))
+
+
+def both_forms(scene: Scene, planted: Planted) -> tuple[QA, QA]:
+    """The question with options and without."""
+    _, choice, free = questions(replace(scene, planted=(planted,)))
+    return choice, free
+
+
+def without_seconds(fact: str) -> str:
+    """``red circle moves left from 1.00 to 1.50 s`` -> ``red circle moves left``, for each object of a line."""
+    return re.sub(r" from [\d.]+ to [\d.]+ s", "", fact)
+
+
+def sample_texts(*, scenes: int, frames: int, seed: int) -> list[str]:
+    """Text to train a tokenizer on: captions, facts, questions, replies.
+
+    Args:
+        scenes: how many scenes to take the text of.
+        frames: frames a scene.
+        seed: other seeds give other scenes.
+    """
+    texts = []
+    for i in range(scenes):
+        key = ("tiny_text", seed, "texts", i)
+        scene = make_scene(derive_seed(*key), frames=frames)
+        texts += [caption(scene), *facts(scene), *_recall_questions(scene), "user", "assistant", "system"]
+        for qa in (*questions(scene)[1:], *common_questions(keyed_rng(*key))):
+            texts += [question_text(qa), reply_text(qa)]
+    return texts
+
+
+def _recall(line: str) -> QA:
+    scene, said = line.split(": ", maxsplit=1)
+    return QA("", f"What happens in {scene}?", said, RECALL)
+
+
+def _recall_questions(scene: Scene) -> list[str]:
+    return [_recall(line).question for line in facts(scene)]
+
+
+def _either(forms: tuple[QA, QA], level: Level, rng: np.random.Generator) -> QA:
+    return forms[int(rng.random() >= level.choice)]
+
+
+def _check(curriculum: Sequence[Level]) -> None:
+    ends = [level.until for level in curriculum]
+    steps = [0, *(end for end in ends if end is not None)]
+    if not ends or ends[-1] is not None or None in ends[:-1] or steps != sorted(set(steps)):
+        raise ConfigError(
+            f"data.curriculum: levels end before steps {ends}, but they must ascend, and the last one has until: null"
+        )
+    for level in curriculum:
+        if not level.tasks or not set(level.tasks) <= {*TASKS, RECALL}:
+            raise ConfigError(f"data.curriculum: tasks {list(level.tasks)}: give some of {(*TASKS, RECALL)}")
+        if not 1 <= level.shots[0] <= level.shots[1] or level.documents < 1 or level.questions < 1:
+            raise ConfigError(
+                f"data.curriculum: {level} has shots, documents or questions that don't work: give 1 or more, and "
+                "shots as [least, most]"
+            )
