@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import SiglipModel
 
+from recot.errors import ConfigError
 from recot.models.siglip import embed_frames, embed_texts, seeded_siglip
 from recot.models.vision_encoder import pretrained_encoder
 
@@ -68,3 +69,27 @@ def test_saved_it_loads_whole_and_its_vision_tower_as_the_frozen_encoder(tmp_pat
     pixels = (FRAMES.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
     inner = model.vision_model(pixel_values=pixels, output_hidden_states=True).hidden_states[1]
     torch.testing.assert_close(encoder(FRAMES).flatten(1, 2), inner)
+
+
+def test_patch_filters_and_positions_start_orthogonal() -> None:
+    model = seeded_siglip(vision=VISION, text=TEXT, seed=0)
+    filters = model.vision_model.embeddings.patch_embedding.weight.flatten(1).double()
+    products = filters @ filters.T
+    torch.testing.assert_close(products, torch.diag(products.diagonal()), atol=1e-5, rtol=0)
+    flat = torch.full((1, 16, 16, 3), 200, dtype=torch.uint8)
+    wave = flat.clone()
+    wave[:, :, 1::2] = 160
+    seen = [
+        model.vision_model.embeddings.patch_embedding((frames.permute(0, 3, 1, 2) / 255 - 0.5) / 0.5).abs()
+        for frames in (flat, wave)
+    ]
+    assert (seen[0].amax(dim=(0, 2, 3)) > 1e-4).sum() == 1, "of a flat grey patch only the mean is seen"
+    assert (seen[1].amax(dim=(0, 2, 3)) > 1e-4).sum() > 1
+    positions = model.vision_model.embeddings.position_embedding.weight
+    assert torch.pdist(positions).min() > 0.5
+
+
+def test_a_width_without_filters() -> None:
+    for width in (18, 256):
+        with pytest.raises(ConfigError, match=rf"hidden_size is {width}.*multiple of 4 up to 128"):
+            seeded_siglip(vision=VISION | {"hidden_size": width}, text=TEXT, seed=0)
