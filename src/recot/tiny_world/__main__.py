@@ -5,6 +5,8 @@ from pathlib import Path
 
 from recot.errors import report_errors
 from recot.tiny_world.export import export
+from recot.tiny_world.junk.corpus import export_corpus
+from recot.tiny_world.junk.plan import Corpus
 from recot.tiny_world.scene import DEFAULT_FPS, DEFAULT_SIZE
 from recot.tiny_world.splits import SPLITS, Split
 
@@ -20,6 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--split", choices=SPLITS, default="train", help="no two have a scene in common")
     parser.add_argument("--twins", action="store_true", help="every second video answers the same questions otherwise")
     parser.add_argument("--fps", type=float, default=DEFAULT_FPS, help="frames a second (default: %(default)s)")
+    parser.add_argument("--junk", type=float, help="make a corpus of which this part is planted junk, with labels")
     wanted = parser.parse_args(arguments)
     with report_errors():
         split = Split(
@@ -31,6 +34,10 @@ def main(arguments: list[str] | None = None) -> None:
             fps=wanted.fps,
             twins=wanted.twins,
         )
+        if wanted.junk is not None:
+            export_corpus(wanted.out, Corpus(split, wanted.junk))
+            print(f"{wanted.videos} videos, {wanted.junk:.0%} of them junk, evaluation set and labels in {wanted.out}")
+            return
         export(wanted.out, split)
     print(f"{wanted.videos} videos with ground truth, annotations.json and contact_sheet.png in {wanted.out}")
 
