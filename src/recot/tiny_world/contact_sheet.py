@@ -1,12 +1,15 @@
 """A picture of a dozen videos: a few frames each, and when what is seen."""
 
+import io
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from recot.atomic import write_file
 from recot.tiny_world.elements import Scene
 from recot.tiny_world.render import render_frame
 from recot.tiny_world.sprites import movement
@@ -16,6 +19,13 @@ SHEET_VIDEOS = 12
 _FRAMES = 8
 _ROWS = 8  # of events, at most
 _PAPER = "0.93"  # light enough for black text, dark enough for the white sprites' bars
+
+
+def write_contact_sheet(path: Path, scenes: Sequence[Scene]) -> None:
+    """Write ``contact_sheet`` as a PNG."""
+    picture = io.BytesIO()
+    contact_sheet(scenes).savefig(picture, format="png")
+    write_file(path, picture.getvalue())
 
 
 def contact_sheet(scenes: Sequence[Scene]) -> Figure:

@@ -16,6 +16,7 @@ from recot.data.shard_index import sample_columns
 from recot.data.shard_writer import ShardWriter
 from recot.data.shards import ShardFolder
 from recot.errors import DataError
+from recot.tiny_world.contact_sheet import SHEET_VIDEOS, write_contact_sheet
 from recot.tiny_world.elements import Scene
 from recot.tiny_world.export import RECIPE, check_split
 from recot.tiny_world.rendering import render_videos
@@ -27,7 +28,7 @@ from recot.tiny_world.video import CODEC, CONTAINER
 
 @dataclass(frozen=True, kw_only=True)
 class TinyWorld:
-    """Seeded videos of moving shapes, as shard folders ``<root>/train`` and ``<root>/val``.
+    """Seeded videos of moving shapes, as shard folders ``<root>/train`` and ``<root>/val``, and a picture of some.
 
     Args:
         root: folder for both splits; made by ``prepare``.
@@ -146,6 +147,7 @@ class TinyWorld:
                         raise DataError(f"tiny world: {split.name} video {key} is also in train. Set another seed.")
                     sample = make_sample(scene)
                     writer.add(key, sample.to_json(), payload, "mp4", sample_columns(sample, fps=self.fps))
+        write_contact_sheet(folder / "contact_sheet.png", self.splits()[0][:SHEET_VIDEOS])
         shutil.rmtree(files)
 
 

@@ -1,7 +1,6 @@
 """Tiny world as plain files: mp4s, ground truth beside them, annotations for the pruning pipeline."""
 
 import hashlib
-import io
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,14 +11,14 @@ from tqdm import tqdm
 from recot.atomic import new_folder, write_file
 from recot.data.schema import QA
 from recot.errors import ConfigError, DataError
-from recot.tiny_world.contact_sheet import SHEET_VIDEOS, contact_sheet
+from recot.tiny_world.contact_sheet import SHEET_VIDEOS, write_contact_sheet
 from recot.tiny_world.elements import Scene
 from recot.tiny_world.rendering import render_videos, to_json
 from recot.tiny_world.scene import check_format
 from recot.tiny_world.splits import SPLITS, Split
 from recot.tiny_world.truth import questions
 
-RECIPE = 2
+RECIPE = 3
 """Part of what tells whether rendered videos are up to date: raise it when a seed gives other videos."""
 
 
@@ -39,9 +38,7 @@ def export(out: Path, split: Split) -> None:
         with new_folder(out.resolve(), resume=fingerprint(split)) as folder:
             render_videos(folder / "videos", tqdm(_named(split), total=len(split), desc="rendering", unit="video"))
             rows = [row(qa, f"videos/{name}.mp4") for name, scene in _named(split) for qa in questions(scene)]
-            picture = io.BytesIO()
-            contact_sheet(split[:SHEET_VIDEOS]).savefig(picture, format="png")
-            write_file(folder / "contact_sheet.png", picture.getvalue())
+            write_contact_sheet(folder / "contact_sheet.png", split[:SHEET_VIDEOS])
             write_file(folder / "annotations.json", to_json(rows))
     except OSError as error:
         raise DataError(

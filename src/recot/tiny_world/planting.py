@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from recot.randomness import keyed_rng
-from recot.tiny_world.vocabulary import MOVEMENTS, NOT_SHOWN, OBJECTS
+from recot.tiny_world.vocabulary import NOT_SHOWN, OBJECTS, STRAIGHT
 
 OPTIONS = 4
 PLACES_A_SHOT = 3
@@ -151,9 +151,12 @@ def _needle(planner: _Planner, deal: Deal) -> Draft:
 
 
 def _binding(planner: _Planner, deal: Deal) -> Draft:
-    """Another object of the same shot does what a wrong option says; in the twin, the two have swapped."""
+    """Another object of the same shot does what a wrong option says; in the twin, the two have swapped.
+
+    No option says that the object stays still: a file with one thing less that moves is smaller.
+    """
     asked, other = planner.things(2)
-    moves = planner.choose(MOVEMENTS, OPTIONS)
+    moves = planner.choose(STRAIGHT, OPTIONS)
     (shot,) = planner.pick_shots(1, room=2)
     pair = [planner.place(shot), planner.place(shot)]
     first, second = pair if planner.rng.random() < 0.5 else reversed(pair)
@@ -206,13 +209,18 @@ def _grounding(planner: _Planner, deal: Deal) -> Draft:
 
 
 def _multi_hop(planner: _Planner, deal: Deal) -> Draft:
-    """All options are shown, but only the right one in the shot after the anchor's."""
+    """All options are shown, but only the right one in the shot after the anchor's.
+
+    One of the others is in the shot before it, so that being near the anchor is not enough, and none in the first shot,
+    where the right one can't be.
+    """
     (anchor,) = planner.things(1)
     things = planner.things(OPTIONS)
     options = _with_not_shown(things, deal)
-    shot = int(planner.rng.integers(planner.shots - 1))
-    hop, target = planner.place(shot), planner.place(shot + 1)
-    elsewhere = [planner.place(s) for s in planner.pick_shots(OPTIONS - 1, besides=(shot, shot + 1))]
+    shot = int(planner.rng.integers(2, planner.shots - 1))
+    hop, target, before = planner.place(shot), planner.place(shot + 1), planner.place(shot - 1)
+    taken = (0, shot - 1, shot, shot + 1)
+    elsewhere = [before, *(planner.place(s) for s in planner.pick_shots(OPTIONS - 2, besides=taken))]
     rest = [int(i) for i in planner.rng.permutation(OPTIONS) if i != deal.right]
     planner.roles[hop] = Role(anchor)
     for place, i in zip([target, *elsewhere], [deal.right, *rest], strict=True):

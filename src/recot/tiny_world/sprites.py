@@ -71,7 +71,7 @@ def make_sprite(
     Args:
         rng: where, how large and how fast. The numbers drawn don't depend on ``thing``.
         thing: one of ``OBJECTS``.
-        move: one of ``MOVEMENTS``; None for any motion.
+        move: one of ``STRAIGHT``; None for any motion.
         start: first frame that may show it.
         stop: end of these frames.
         size: side of the frame in pixels.
@@ -82,8 +82,9 @@ def make_sprite(
     radius = float(size * rng.uniform(*RADIUS))
     seconds = (stop - 1 - start) / fps
     if move is not None:
-        motion = _asked_motion(rng, move, radius, size=size, seconds=seconds)
-        return Sprite(shape, colour, radius, motion, start, stop)
+        speed = float(rng.uniform(*ASKED_PATH)) * size / seconds
+        asked = _straight(rng, STRAIGHT.index(move), speed=speed, size=size, seconds=seconds)
+        return Sprite(shape, colour, radius, asked, start, stop)
     speed = float(rng.uniform(*SPEED))
     too_far = speed * seconds > CROSSING
     kind = str(rng.choice(("bouncing", "circular") if lead and too_far else ("linear", "bouncing", "circular")))
@@ -104,13 +105,6 @@ def meet(a: Sprite, b: Sprite, fps: float) -> bool:
     (ax, ay), (bx, by) = a.centre(frame, fps), b.centre(frame, fps)
     reach = a.radius + b.radius + 1  # edges are softened by half a pixel
     return abs(ax - bx) < reach and abs(ay - by) < reach
-
-
-def _asked_motion(rng: np.random.Generator, move: str, radius: float, *, size: int, seconds: float) -> Motion:
-    place, path = rng.uniform(radius, size - radius, 2), float(size * rng.uniform(*ASKED_PATH))
-    if move == STAYS:
-        return Static(float(place[0]), float(place[1]))
-    return _straight(rng, STRAIGHT.index(move), speed=path / seconds, size=size, seconds=seconds)
 
 
 def _any_motion(

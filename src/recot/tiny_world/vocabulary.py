@@ -17,7 +17,7 @@ DIRECTIONS = ("right", "down and right", "down", "down and left", "left", "up an
 STAYS, BOUNCES, CIRCLES = "stays still", "bounces off the edges", "moves in a circle"
 STRAIGHT = tuple(f"moves {direction}" for direction in DIRECTIONS)
 MOVEMENTS = (STAYS, *STRAIGHT)
-"""What a sprite can be asked to do: seen within a second, and never confused."""
+"""Seen within a second, and never confused."""
 
 NOT_SHOWN = "not shown"
 
