@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from recot.errors import DataError
 from recot.models.llm import chat_bpe, pretrained_llm, seeded_llm
+from recot.models.tokenizer import load_tokenizer
 
 CONFIG = {
     "vocab_size": 300,
@@ -86,3 +87,14 @@ def test_chat_format() -> None:
     asked = tokenizer.apply_chat_template(chat[:1], tokenize=False, add_generation_prompt=True)
     assert asked == "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
     assert tokenizer.decode(tokenizer(asked)["input_ids"]) == asked
+
+
+def test_phrases_are_single_tokens_and_stay_so(tmp_path: Path) -> None:
+    text = "scene 1: red circle moves up and left.\nred circle moves up"
+    tokenizer = chat_bpe([text], vocab_size=300, phrases=["red circle", "moves up", "moves up and left"])
+    tokenizer.save_pretrained(tmp_path)
+    for each in (tokenizer, load_tokenizer(tmp_path)):
+        ids = each(text)["input_ids"]
+        assert [each.decode([i]) for i in ids].count("red circle") == 2
+        assert [each.decode([i]) for i in ids].count("moves up and left") == 1
+        assert each.decode(ids) == text

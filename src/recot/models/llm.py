@@ -1,5 +1,6 @@
 """Qwen2 language models: the released ones, and small ones from a seed, in the same class."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -71,8 +72,16 @@ def seeded_llm(*, config: dict[str, Any], seed: int, shift_heads: list[list[int]
     return model
 
 
-def chat_bpe(texts: list[str], *, vocab_size: int) -> PreTrainedTokenizerFast:
-    """A tokenizer trained by ``train_bpe``, with Qwen2's chat format."""
+def chat_bpe(texts: list[str], *, vocab_size: int, phrases: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """A tokenizer trained by ``train_bpe``, with Qwen2's chat format.
+
+    Args:
+        texts: as for ``train_bpe``.
+        vocab_size: as for ``train_bpe``; phrases come on top.
+        phrases: each becomes one token, whatever stands before it. A small model is spared to put together of words
+            what is named as a whole (our choice).
+    """
     tokenizer = train_bpe(texts, vocab_size=vocab_size)
+    tokenizer.add_tokens(list(phrases))
     tokenizer.chat_template = CHATML
     return tokenizer

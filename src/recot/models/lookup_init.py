@@ -19,7 +19,7 @@ EMBEDDING, BROUGHT, OUTPUT, SHIFT_OUTPUT = 4.0, 0.3, 0.3, 0.6  # scales of embed
 SHIFT_FREQUENCIES, SHIFT_STRENGTH = 6, 5.8  # of the attention of a head of 32 dimensions, 0.95 goes to its place
 SHIFT_CONTENT = 0.3  # scale of what a shift head attends to by content
 # The rotary embedding turns the first half of the frequencies too fast to compare tokens that are far apart.
-ALIKE, INDUCTION = 2.4, 2.5  # scales of keys, and of queries for induction
+ALIKE, INDUCTION, BRING = 2.8, 2.5, 0.23  # scales of keys, and of queries for induction
 NOT_SELF_FREQUENCIES, NOT_SELF = 5, 3.0  # bias against attending to the very same token
 
 
@@ -46,23 +46,42 @@ def start_looking_up(model: Any, shift_heads: Sequence[Sequence[int]]) -> None:
         )
     model.model.embed_tokens.weight *= EMBEDDING
     model.model.norm.weight /= EMBEDDING  # which keeps logits of tied embeddings small
+    size = config.hidden_size // heads
+    first = [head for layer, head, _ in shift_heads if layer == 0]
+    tokens = config.hidden_size - size * len(first)  # dimensions of what a token is; the rest is what stands before it
+    model.model.embed_tokens.weight[:, tokens:] = 0.0
     shifted = {(layer, head): distance for layer, head, distance in shift_heads}
     frequencies = model.model.rotary_emb.inv_freq
-    size = config.hidden_size // heads
-    brought = torch.zeros(())  # set by the first shift head, in layer 0
     for number, layer in enumerate(model.model.layers):
         layer.mlp.down_proj.weight *= BROUGHT
+        layer.mlp.down_proj.weight[tokens:] = 0.0
+        attention = layer.self_attn
         for head in range(heads):
             rows = slice(head * size, (head + 1) * size)
             if (number, head) in shifted:
-                _attend_back(layer.self_attn, rows, frequencies[:SHIFT_FREQUENCIES] * shifted[number, head])
-                if [number, head] == list(shift_heads[0][:2]):
-                    attention = layer.self_attn
-                    brought = attention.o_proj.weight[:, rows] @ attention.v_proj.weight[rows]
+                _attend_back(attention, rows, frequencies[:SHIFT_FREQUENCIES] * shifted[number, head])
             else:
-                _attend_to_alike(layer.self_attn, rows, repeats=number > 0)
-                if number > 0 and head == heads - 1:
-                    _attend_after_alike(layer.self_attn, rows, brought)
+                _attend_to_alike(attention, rows, repeats=number > 0)
+            attention.o_proj.weight[tokens:, rows] = 0.0
+            if number == 0 and head in first:
+                _bring(attention, rows, tokens, tokens + size * first.index(head))
+            if number > 0 and head == heads - 1:
+                read = model.model.layers[0].self_attn.v_proj.weight[first[0] * size : (first[0] + 1) * size]
+                _attend_after_alike(attention, rows, read, tokens)
+
+
+def _bring(attention: Any, rows: slice, tokens: int, place: int) -> None:
+    """A head copies part of what a token is to dimensions of its own, from ``place`` on."""
+    size = rows.stop - rows.start
+    attention.v_proj.weight[rows] = 0.0
+    attention.v_proj.weight[rows, :tokens] = _orthonormal(attention.q_proj.weight[rows, :tokens])
+    attention.o_proj.weight[:, rows] = 0.0
+    attention.o_proj.weight[place : place + size, rows] = BRING * torch.eye(size)
+
+
+def _orthonormal(rows: torch.Tensor) -> torch.Tensor:
+    """Rows that span the same space, each of length 1 and at right angles to the others."""
+    return torch.linalg.qr(rows.T).Q.T
 
 
 def _attend_back(attention: Any, rows: slice, turn: torch.Tensor) -> None:
@@ -97,10 +116,14 @@ def _attend_to_alike(attention: Any, rows: slice, *, repeats: bool) -> None:
     attention.o_proj.weight[:, rows] = OUTPUT * outputs
 
 
-def _attend_after_alike(attention: Any, rows: slice, brought: torch.Tensor) -> None:
-    """Queries ask for tokens to which the first shift head brought what the token itself is."""
-    keys = attention.k_proj.weight[rows]
-    alike = keys @ brought
-    attention.q_proj.weight[rows] = INDUCTION * alike * (keys.norm() / alike.norm())
-    attention.q_proj.bias[rows] = 0.0
-    attention.k_proj.bias[rows] = 0.0
+def _attend_after_alike(attention: Any, rows: slice, read: torch.Tensor, tokens: int) -> None:
+    """Queries of what a token is match keys of what the first shift head brought to a token, ``read`` of another."""
+    size = rows.stop - rows.start
+    slow = torch.arange(size) % (size // 2) >= size // 4
+    mixed = INDUCTION * _orthonormal(attention.v_proj.weight[rows, :size][slow])
+    for projection in (attention.q_proj, attention.k_proj):
+        projection.weight[rows] = 0.0
+        projection.bias[rows] = 0.0
+    places = rows.start + slow.nonzero().squeeze(1)
+    attention.k_proj.weight[places, tokens : tokens + size] = mixed
+    attention.q_proj.weight[places] = mixed @ read

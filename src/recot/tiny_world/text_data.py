@@ -29,6 +29,7 @@ from recot.tiny_world.text_batch import ChatEncoder, Document, TextBatch
 from recot.tiny_world.text_prompt import question_text, reply_text
 from recot.tiny_world.text_questions import View, ask, recast
 from recot.tiny_world.truth import caption, facts, questions
+from recot.tiny_world.vocabulary import BOUNCES, CIRCLES, MOVEMENTS, NOT_SHOWN, OBJECTS
 
 CUTS = 4  # training documents made of one scene
 RECAST = 0.5  # of the training documents
@@ -246,6 +247,11 @@ def sample_texts(*, scenes: int, frames: int, seed: int) -> list[str]:
         for qa in (*questions(scene)[1:], *common_questions(keyed_rng(*key))):
             texts += [question_text(qa), reply_text(qa)]
     return texts
+
+
+def phrases() -> list[str]:
+    """What is named as a whole: objects, and what they do."""
+    return [*OBJECTS, *MOVEMENTS, BOUNCES, CIRCLES, "is shown", NOT_SHOWN]
 
 
 def _recall(line: str) -> QA:
