@@ -183,7 +183,7 @@ def test_cached_features_train_as_live_frames_do(
     for name in live:
         assert cached[name] == pytest.approx(live[name], rel=1e-3, abs=1e-4)
     with pytest.raises(ValueError, match="another vision encoder"):
-        train("experiment=recot_pretrain", "data.features=cached", "model.vision_encoder.seed=1", name="other")
+        train("experiment=recot_pretrain", "data.features=cached", "model.vision_encoder.drop_layers=2", name="other")
 
 
 def test_commands_of_the_readme_and_a_kill(tmp_path: Path) -> None:
@@ -281,7 +281,15 @@ def test_a_mistake_shows_no_traceback_to_a_user(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_width(train: Callable[..., dict[str, float]], tmp_path: Path) -> None:
-    train("experiment=recot_pretrain", "trainer.max_steps=1", "model.width=32", name="narrow")
+    tower = "hidden_size:32,intermediate_size:64,num_hidden_layers:2,num_attention_heads:4,image_size:64,patch_size:8"
+    narrow = [
+        "model.width=32",
+        "~model.vision_encoder.name_or_path",
+        "model.vision_encoder._target_=recot.models.vision_encoder.seeded_encoder",
+        f"+model.vision_encoder.config={{{tower}}}",
+        "+model.vision_encoder.seed=0",
+    ]
+    train("experiment=recot_pretrain", "trainer.max_steps=1", *narrow, name="narrow")
     with pytest.raises(ValueError, match=r"does not fit the configured model.*checkpoint \(32"):
         train("experiment=recot_pretrain", f"resume={tmp_path / 'narrow/checkpoints/final.ckpt'}", name="wide")
 

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+import recot.run  # noqa: F401  the config's resolvers
 from recot.stages.checkpointing import AtomicCheckpointIO
 from recot.tiny_world.probe_clips import TASKS
 
@@ -27,7 +28,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three of stage 1 as a run saves them, before any step; the last has another vision encoder."""
     folder = tmp_path_factory.mktemp("checkpoints")
     paths = []
-    for seed, overrides in enumerate(([], [], ["model.vision_encoder.seed=1"])):
+    for seed, overrides in enumerate(([], [], ["model.vision_encoder.drop_layers=2"])):
         with initialize_config_dir(config_dir=str(REPO / "conf"), version_base="1.3"):
             cfg = compose("train", overrides=["experiment=recot_pretrain", f"seed={seed}", *overrides])
         with torch.random.fork_rng(devices=[]):
@@ -58,7 +59,7 @@ def test_report_of_two_checkpoints(checkpoints: list[Path], tmp_path: Path) -> N
         # An untrained DTS is what training starts from: of the same seed, the checkpoint's own.
         assert found[attribute, "untrained DTS", count] == found[attribute, str(checkpoints[0]), count]
         assert found[attribute, "uncompressed", count] <= 1
-    assert found["order", "uncompressed", 80] > 0.7
+    assert found["order", "uncompressed", 80] > 0.6
 
 
 def test_checkpoints_of_two_encoders_are_refused(checkpoints: list[Path]) -> None:

@@ -113,16 +113,17 @@ def test_native_relative_term_is_shaw_s(heads: int) -> None:
             torch.testing.assert_close(got[0, :, 0, w], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_fresh_dts_averages_and_a_trained_one_sees_order() -> None:
+def test_a_fresh_dts_averages_what_is_still_and_keeps_what_changes() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 4, 6, 6, 64)
+    still = x[:, :1].expand_as(x)
     fresh = DynamicTokenSynthesizer(width=64)
     with torch.no_grad():
         assert torch.equal(fresh.stages[0].temporal(x), x)
-        assert torch.nn.functional.cosine_similarity(fresh(x).flatten(), x.mean(1).flatten(), dim=0) > 0.95
-        seen = randomised(DynamicTokenSynthesizer(width=64))
-        shuffled = seen(x[:, [2, 0, 3, 1]])
-        assert (shuffled - seen(x)).abs().max() > 0.01 * shuffled.abs().max()
+        assert torch.nn.functional.cosine_similarity(fresh(still).flatten(), x[:, 0].flatten(), dim=0) > 0.95
+        # A mean of the frames would be the same for both orders.
+        one, other = fresh(x), fresh(x.flip(1))
+        assert torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0) < 0.7
 
 
 def test_groups_are_independent() -> None:

@@ -26,17 +26,21 @@ class CompressionStage(nn.Module):
         self.spatial = SpatialAttention(width, heads)
         self.temporal = TemporalAttention(width, heads, "shaw" if layout == "native" else "transposed")
         self.downsample = TemporalDownsample(width)
-        self._start_as_mean()
+        self._start_as_mean_and_change()
 
     @torch.no_grad()
-    def _start_as_mean(self) -> None:
-        # Our choice: a fresh stage averages the frames it merges, a trivial compressor that training then improves on.
+    def _start_as_mean_and_change(self) -> None:
+        # Our choice: a fresh stage gives the mean of the two frames that it merges plus, turned by a random rotation,
+        # half their difference (a Haar transform whose two halves share the channels). What is still is averaged, and
+        # what changed is not lost: from a mean alone, training hardly learns to tell the frames' order.
         nn.init.zeros_(self.spatial.proj.weight)
         nn.init.zeros_(self.spatial.proj.bias)
         kernel = self.downsample.weight
         kernel.mul_(0.1)
-        # Output frame s reads inputs 2s - 1, 2s and 2s + 1; halves of the last two make every frame count once.
-        kernel[1:, 1, 1] += torch.eye(kernel.shape[-1]) / 2
+        # Output frame s reads inputs 2s - 1, 2s and 2s + 1: of the last two, every frame counts once.
+        same, turned = torch.eye(kernel.shape[-1]), nn.init.orthogonal_(torch.empty_like(kernel[0, 0, 0]))
+        kernel[1, 1, 1] += (same + turned) / 2
+        kernel[2, 1, 1] += (same - turned) / 2
 
     def forward(self, x: Tensor) -> Tensor:
         """(G, T, H, W, C) -> (G, T / 2, H, W, C)."""

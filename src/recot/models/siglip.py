@@ -15,7 +15,7 @@ from recot.models.preprocess import normalise
 
 OPPONENT = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (-0.5, 1.0, -0.5))
 """Brightness, red against blue, green against both."""
-MEAN_GAIN, GAIN, POSITION_GAIN = 0.45, 1.5, 2.0
+MEAN_GAIN, GAIN, POSITION_GAIN = 0.8, 1.5, 2.0
 """Of a patch's mean, of its waves for each unit of frequency, and of positions: about equal on frames (our choice)."""
 
 
