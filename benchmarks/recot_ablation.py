@@ -190,7 +190,7 @@ def write(work: Path, steps: int, videos: Path) -> None:
         f"Command: `python benchmarks/recot_ablation.py --videos {videos} --work <folder>` ({steps} steps a run).",
         f"Made {date.today()} on {platform.machine()}, CPU; torch {torch.__version__}, "
         f"lightning {lightning.__version__}, transformers {transformers.__version__}.",
-        f"{len(VALIDATION)} held-out clips; tiny model, encoder with seeded random weights; 4 frames a second.",
+        f"{len(VALIDATION)} held-out clips; tiny model; 4 frames a second.",
         "",
         "EV is explained variance on held-out clips; baselines see the same visible tokens as the model, and each kind "
         "hides other tokens, so kinds compare by what they gain `over the best` baseline, not by EV. `masked, "
