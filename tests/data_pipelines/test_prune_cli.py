@@ -73,7 +73,13 @@ def test_an_interrupted_run_leaves_nothing_half(clips: Path, tmp_path: Path, kil
         shutil.copytree(clips, tmp_path / "more" / str(copy))
     (tmp_path / "more").rename(clips / "more")
     arguments = ["source=clips", "output=out", "workers=1"]
-    process = subprocess.Popen([*PRUNE, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*PRUNE, *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )
     assert process.stderr is not None
     shown = b""
     while not re.search(rb" [1-9]\d*/126 ", shown):  # the progress bar

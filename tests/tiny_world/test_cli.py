@@ -107,7 +107,11 @@ def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_an_interrupted_render_goes_on_where_it_stopped(tmp_path: Path) -> None:
     wanted = arguments(tmp_path / "made", videos=400, frames=32)
-    child = subprocess.Popen([sys.executable, "-m", "recot.tiny_world", *wanted], stderr=subprocess.PIPE)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "recot.tiny_world", *wanted],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )
     deadline = time.monotonic() + 60
     while sum(1 for _ in tmp_path.rglob("*.json")) < 5:
         assert child.poll() is None
