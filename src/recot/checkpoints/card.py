@@ -2,13 +2,55 @@
 
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from recot.atomic import write_file
+from recot.atomic import fsync_path, new_folder, write_file
 
 LIBRARIES = ("recot", "torch", "transformers", "tokenizers", "numpy")
+
+
+def export_model(
+    module: Any,
+    folder: Path,
+    metrics: Mapping[str, float],
+    *,
+    title: str,
+    command: str,
+    seed: int,
+    files: Mapping[str, str],
+) -> None:
+    """Write a Hugging Face folder: model, tokenizer, further files and the model card; whole or not at all.
+
+    Args:
+        module: a stage with its ``model``, still with its trainer and data, which have ``tokenizer``, ``spec`` and
+            ``data_hash``.
+        folder: to make; one that is there is replaced.
+        metrics: figures for the card.
+        title: of the card.
+        command: that made the model.
+        seed: of the run.
+        files: name -> text of further files.
+    """
+    data = module.trainer.datamodule
+    with new_folder(folder, replace=True) as made:
+        module.model.save_pretrained(made)
+        data.tokenizer.save_pretrained(made)
+        for name, text in files.items():
+            write_file(made / name, text.encode())
+        write_card(
+            made,
+            title=title,
+            command=command,
+            seed=seed,
+            data=data.spec(),
+            data_hash=data.data_hash(),
+            figures=dict(metrics),
+        )
+        for file in made.iterdir():
+            fsync_path(file)
 
 
 def write_card(

@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recot.atomic import fsync_path, new_folder
-from recot.checkpoints.card import write_card
+from recot.checkpoints.card import export_model
 from recot.errors import ConfigError
 from recot.stages.optimization import parameter_groups, warmup_cosine
 
@@ -157,18 +156,4 @@ def export(
         command: that made the model.
         seed: of the run.
     """
-    data = module.trainer.datamodule  # type: ignore[attr-defined]
-    with new_folder(folder, replace=True) as made:
-        module.model.save_pretrained(made)  # type: ignore[operator]
-        data.tokenizer.save_pretrained(made)
-        write_card(
-            made,
-            title=title,
-            command=command,
-            seed=seed,
-            data=data.spec(),
-            data_hash=data.data_hash(),
-            figures=dict(metrics),
-        )
-        for file in made.iterdir():
-            fsync_path(file)
+    export_model(module, folder, metrics, title=title, command=command, seed=seed, files={})

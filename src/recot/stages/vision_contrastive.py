@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recot.atomic import fsync_path, new_folder
-from recot.checkpoints.card import write_card
+from recot.checkpoints.card import export_model
 from recot.errors import ConfigError
 from recot.losses import sigmoid_contrastive
 from recot.models.siglip import SiglipModel, embed_frames, embed_texts
@@ -125,22 +124,8 @@ def export(
         command: that made the model.
         seed: of the run.
     """
-    data = module.trainer.datamodule  # type: ignore[attr-defined]
-    with new_folder(folder, replace=True) as made:
-        module.model.save_pretrained(made)
-        data.tokenizer.save_pretrained(made)
-        (made / "preprocessor_config.json").write_text(json.dumps(_image_processor(module.model), indent=2) + "\n")
-        write_card(
-            made,
-            title=title,
-            command=command,
-            seed=seed,
-            data=data.spec(),
-            data_hash=data.data_hash(),
-            figures=dict(metrics),
-        )
-        for file in made.iterdir():
-            fsync_path(file)
+    files = {"preprocessor_config.json": json.dumps(_image_processor(module.model), indent=2) + "\n"}
+    export_model(module, folder, metrics, title=title, command=command, seed=seed, files=files)
 
 
 def _image_processor(model: SiglipModel) -> dict[str, Any]:
