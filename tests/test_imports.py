@@ -28,8 +28,7 @@ FENCES = {
         "recot.run",
         "recot.stages",
         "recot.data.datamodule",
-        "recot.tiny_world.frame_data",
-        "recot.tiny_world.text_data",
+        "recot.tiny_world.stepwise",
     ),
     "webdataset": ("recot.data.shards", "recot.data.shard_writer"),
     "transformers": (

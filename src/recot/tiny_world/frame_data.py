@@ -7,17 +7,14 @@ Legend: B frames of a batch, S side of a frame in pixels, L token ids of a text.
 """
 
 import hashlib
-import itertools
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from recot.errors import ConfigError
 from recot.randomness import derive_seed, keyed_rng
@@ -25,6 +22,7 @@ from recot.tiny_world.elements import Scene
 from recot.tiny_world.frame_captions import FrameCaption, draw_caption, facts, full_caption
 from recot.tiny_world.render import render_frame
 from recot.tiny_world.scene import make_scene
+from recot.tiny_world.stepwise import StepwiseDataModule
 from recot.tiny_world.truth import caption, questions
 
 MAX_NOISE = 5.0
@@ -39,7 +37,7 @@ class FrameTextBatch(NamedTuple):
     positive: Tensor  # (B, B) bool: [i, j] says whether text j is true of frame i
 
 
-class TinyFrames(L.LightningDataModule):
+class TinyFrames(StepwiseDataModule):
     """Training and validation batches of frames with captions.
 
     Training frames come several a scene, with captions in all styles, and with artefacts like those of compressed
@@ -74,7 +72,7 @@ class TinyFrames(L.LightningDataModule):
         seed: int,
         num_workers: int,
     ) -> None:
-        super().__init__()
+        super().__init__(num_workers=num_workers)
         for name, value in (("batch_size", batch_size), ("candidates", candidates), ("val_groups", val_groups)):
             if value < 1:
                 raise ConfigError(f"data.{name} is {value}: give 1 or more")
@@ -90,7 +88,6 @@ class TinyFrames(L.LightningDataModule):
         self.candidates = candidates
         self.val_groups = val_groups
         self.seed = seed
-        self.num_workers = num_workers
 
     def train_batch(self, step: int, rank: int = 0) -> FrameTextBatch:
         """The batch of a step, counted from 0 over the whole run."""
@@ -117,17 +114,9 @@ class TinyFrames(L.LightningDataModule):
             true.append(facts(scene, frame))
         return self._batch(np.stack(frames), captions, true)
 
-    def train_dataloader(self) -> DataLoader[FrameTextBatch]:
-        """Endless, from the step on at which the trainer stands."""
-        start, rank = 0, 0
-        if self.trainer is not None:
-            start = self.trainer.global_step * self.trainer.accumulate_grad_batches
-            rank = self.trainer.global_rank
-        return self._loader(_Batches(lambda step: self.train_batch(step, rank)), itertools.count(start))
-
     def val_dataloader(self) -> DataLoader[FrameTextBatch]:
         """All validation groups, the same each time."""
-        return self._loader(_Batches(self.val_batch), range(self.val_groups))
+        return self.loader(self.val_batch, range(self.val_groups))
 
     def spec(self) -> dict[str, Any]:
         """The settings that decide the batches, beside the tokenizer and this code."""
@@ -156,19 +145,6 @@ class TinyFrames(L.LightningDataModule):
         )["input_ids"]
         positive = torch.tensor([[caption.claims <= known for caption in captions] for known in true])
         return FrameTextBatch(torch.from_numpy(frames), ids, positive)
-
-    def _loader(self, batches: "_Batches", order: Any) -> DataLoader[FrameTextBatch]:
-        # Without it, tokenizers writes a warning for every worker that is forked.
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        return DataLoader(batches, sampler=order, batch_size=None, num_workers=self.num_workers)
-
-
-class _Batches(Dataset[FrameTextBatch]):
-    def __init__(self, make: Callable[[int], FrameTextBatch]) -> None:
-        self._make = make
-
-    def __getitem__(self, index: int) -> FrameTextBatch:
-        return self._make(index)
 
 
 def compression_artefacts(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -5,18 +5,15 @@ progress there is, and a resumed run sees the batches of an unbroken one.
 """
 
 import hashlib
-import itertools
 import json
-import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import lightning as L
 import numpy as np
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from recot.data.schema import QA
 from recot.errors import ConfigError
@@ -25,6 +22,7 @@ from recot.tiny_world.common_knowledge import common_questions
 from recot.tiny_world.elements import Planted, Scene
 from recot.tiny_world.planting import TASKS
 from recot.tiny_world.scene import make_scene
+from recot.tiny_world.stepwise import StepwiseDataModule
 from recot.tiny_world.text_batch import ChatEncoder, Document, TextBatch
 from recot.tiny_world.text_prompt import question_text, reply_text
 from recot.tiny_world.text_questions import View, ask, recast
@@ -60,7 +58,7 @@ class Level:
     choice: float
 
 
-class TinyText(L.LightningDataModule):
+class TinyText(StepwiseDataModule):
     """Training and validation batches of text. The splits' scenes have different seeds.
 
     A training document tells of some shots of a scene and asks anything about them, with options or without; one
@@ -93,7 +91,7 @@ class TinyText(L.LightningDataModule):
         seed: int,
         num_workers: int,
     ) -> None:
-        super().__init__()
+        super().__init__(num_workers=num_workers)
         for name, value in (("val_scenes", val_scenes), ("val_batch_size", val_batch_size)):
             if value < 1:
                 raise ConfigError(f"data.{name} is {value}: give 1 or more")
@@ -107,7 +105,6 @@ class TinyText(L.LightningDataModule):
         self.val_shots = val_shots
         self.val_batch_size = val_batch_size
         self.seed = seed
-        self.num_workers = num_workers
         self._encoder = ChatEncoder(tokenizer)
 
     def train_batch(self, step: int, rank: int = 0) -> TextBatch:
@@ -138,17 +135,9 @@ class TinyText(L.LightningDataModule):
             documents.append(Document([], common_questions(rng)))
         return documents
 
-    def train_dataloader(self) -> DataLoader[TextBatch]:
-        """Endless, from the step on at which the trainer stands."""
-        start, rank = 0, 0
-        if self.trainer is not None:
-            start = self.trainer.global_step * self.trainer.accumulate_grad_batches
-            rank = self.trainer.global_rank
-        return self._loader(_Batches(lambda step: self.train_batch(step, rank)), itertools.count(start))
-
     def val_dataloader(self) -> DataLoader[TextBatch]:
         """All validation documents, the same each time."""
-        return self._loader(_Batches(self.val_batch), range(-(-self.val_scenes // self.val_batch_size)))
+        return self.loader(self.val_batch, range(-(-self.val_scenes // self.val_batch_size)))
 
     def spec(self) -> dict[str, Any]:
         """The settings that decide the batches, beside the tokenizer and this code."""
@@ -167,19 +156,6 @@ class TinyText(L.LightningDataModule):
             for tensor in (value for value in batch if isinstance(value, Tensor)):
                 digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()
-
-    def _loader(self, batches: "_Batches", order: Any) -> DataLoader[TextBatch]:
-        # Without it, tokenizers writes a warning for every worker that is forked.
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        return DataLoader(batches, sampler=order, batch_size=None, num_workers=self.num_workers)
-
-
-class _Batches(Dataset[TextBatch]):
-    def __init__(self, make: Callable[[int], TextBatch]) -> None:
-        self._make = make
-
-    def __getitem__(self, index: int) -> TextBatch:
-        return self._make(index)
 
 
 def training_document(scene: Scene, level: Level, rng: np.random.Generator) -> Document:
