@@ -86,8 +86,8 @@ class DynamicTokenSynthesizer(nn.Module):
         depth = int(math.log2(group_size)) if group_size > 0 else 0
         if depth < 1 or 2**depth != group_size:
             raise ValueError(f"group_size must be a power of two of at least 2, got {group_size}")
-        if width % heads:
-            raise ValueError(f"width {width} must be a multiple of heads {heads}")
+        if width < 1 or width % heads:
+            raise ValueError(f"width {width} must be a positive multiple of heads {heads}")
         self.width = width
         self.group_size = group_size
         self.layout = layout
