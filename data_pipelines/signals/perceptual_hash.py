@@ -8,19 +8,22 @@ FLAT = np.uint64(0)
 """The hash of a frame without texture: it looks like any other such frame, and says nothing."""
 
 _FLAT_STD = 2.0  # levels of 255
-_HIGHEST = 10  # half waves a side
-_SHARPNESS = 1024
-"""Cosines are rounded to multiples of 1 / 1024: then all sums are whole numbers below 2 ** 53, exact in any order, and a
-hash depends neither on the machine nor on the frames beside it."""
+_WINDOW = 16  # pixels a side
+_BANDS, _STEPS, _APART = 4, 10, 2
 
 
 def perceptual_hash(luma: np.ndarray) -> np.ndarray:
-    """64 signs of the lowest spatial frequencies of each frame.
+    """Which of two places beside each other is brighter, 64 times a frame.
 
-    Bit k is set where the k-th coefficient of the frame's two-dimensional DCT-II is above 0; the coefficients are the
-    64 with ``0 < u + v <= 10`` half waves a side, all but (10, 0). The mean is not among them, so a brighter frame has
-    the same hash. This is pHash (Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010)
-    with signs in place of the comparison with the median, so that no bit depends on the others.
+    A place is the mean of 16 x 16 pixels. In each of 4 rows there are 10 places, evenly spread and overlapping; of each
+    two that are 2 apart, a bit says whether the right one is brighter: 32 bits. The other 32 compare places in 4
+    columns from top to bottom. A brighter frame keeps all bits, a moving object changes those near it, and a crop few
+    as windows are wide. All numbers are whole: a hash depends neither on the machine nor on the frames beside it.
+
+    The idea is that of dHash (N. Krawetz, "Kind of Like That", 2013), there 8 x 8 places without overlap, in rows
+    alone. Windows and steps are ours, chosen on tiny-world frames of seed 1 with copies that are cropped by 6 to 14 %
+    and trimmed between two samples. There, the signs of a DCT (pHash) told copies from others worse: a moving sprite
+    turns many of them.
 
     Args:
         luma: ``(n, 64, 64)`` uint8, whole frames squeezed to a square.
@@ -33,11 +36,18 @@ def perceptual_hash(luma: np.ndarray) -> np.ndarray:
     """
     if luma.ndim != 3 or luma.shape[1:] != (SIDE, SIDE) or luma.dtype != np.uint8:
         raise ValueError(f"luma is {luma.dtype} {luma.shape}, expected uint8 (n, {SIDE}, {SIDE})")
-    waves = np.arange(_HIGHEST + 1)[:, None] * (np.arange(SIDE) + 0.5) * np.pi / SIDE
-    cosines = np.rint(_SHARPNESS * np.cos(waves))
-    spectrum = cosines @ luma.astype(np.float64) @ cosines.T
-    down, across = np.indices(spectrum.shape[1:])
-    chosen = (down + across > 0) & (down + across <= _HIGHEST) & (down < _HIGHEST)
-    bits = np.uint64(1) << np.arange(64, dtype=np.uint64)
-    hashes = ((spectrum[:, chosen] > 0) * bits).sum(1, dtype=np.uint64)
+    summed = np.pad(luma.astype(np.int64).cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
+    rows, columns = _places(summed, _BANDS, _STEPS), _places(summed, _STEPS, _BANDS)
+    to_right = rows[:, :, _APART:] > rows[:, :, :-_APART]
+    downwards = columns[:, _APART:] > columns[:, :-_APART]
+    bits = np.concatenate([to_right.reshape(-1, 32), downwards.reshape(-1, 32)], 1)
+    hashes = (bits * (np.uint64(1) << np.arange(64, dtype=np.uint64))).sum(1, dtype=np.uint64)
     return np.where(luma.std((1, 2)) < _FLAT_STD, FLAT, np.maximum(hashes, np.uint64(1)))
+
+
+def _places(summed: np.ndarray, down: int, across: int) -> np.ndarray:
+    """``(n, down, across)`` int64: sums of the pixels in windows, from ``(n, 65, 65)`` sums of all above and left."""
+    top, left = (np.rint(np.linspace(0, SIDE - _WINDOW, count)).astype(int) for count in (down, across))
+    bottom, right = top + _WINDOW, left + _WINDOW
+    above, below = summed[:, top], summed[:, bottom]
+    return below[:, :, right] - below[:, :, left] - above[:, :, right] + above[:, :, left]
