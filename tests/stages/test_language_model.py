@@ -68,10 +68,12 @@ def prompt(qa: QA, document: Document) -> torch.Tensor:
     return torch.tensor(TOKENIZER(text)["input_ids"])[None]
 
 
-def test_loss_is_that_of_each_question_on_its_own() -> None:
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_loss_is_that_of_each_question_on_its_own(attention: str) -> None:
     """Sharing the facts and packing documents into rows changes nothing."""
     module = stage()
     model = module.model.eval()
+    model.set_attn_implementation(attention)
     losses = []
     for document in DOCUMENTS:
         for qa in document.asked:

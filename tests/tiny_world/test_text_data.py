@@ -25,7 +25,7 @@ from recot.tiny_world.text_questions import View, ask, recast
 from recot.tiny_world.truth import facts, questions
 from recot.tiny_world.vocabulary import NOT_SHOWN, OBJECTS
 
-LEVEL = Level(until=3, tasks=(*TASKS, "recall"), shots=(1, 3), seconds=0.5, documents=5, questions=6, choice=0.5)
+LEVEL = Level(until=3, tasks=TASKS, shots=(1, 3), seconds=0.5, documents=5, questions=6, choice=0.5)
 TOKENIZER = chat_bpe(sample_texts(scenes=10, frames=64, seed=0), vocab_size=512)
 
 

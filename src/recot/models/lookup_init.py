@@ -3,8 +3,9 @@
 To find what is said of "red circle", a token must know what stands before it, and find tokens alike. From random
 weights, a small model takes most of its training to come to that. Here it starts close by: heads that attend a given
 number of tokens back; heads whose queries equal their keys and whose outputs undo their values, which attend to what is
-alike and repeat it (mimetic initialization, arXiv 2305.09828); and heads that attend to tokens after one alike, as
-induction heads do (arXiv 2209.11895). Which heads, and all numbers, are our choice. Training may change all of it.
+alike and repeat it (mimetic initialization, arXiv 2305.09828); heads that attend to tokens after one alike, as induction
+heads do (arXiv 2209.11895); and heads that attend to what is alike and say what stood before it, as one names the letter
+of an option. Which heads, and all numbers, are our choice. Training may change all of it.
 """
 
 from collections.abc import Sequence
@@ -25,24 +26,29 @@ NOT_SELF_FREQUENCIES, NOT_SELF = 5, 3.0  # bias against attending to the very sa
 
 @torch.no_grad()
 def start_looking_up(model: Any, shift_heads: Sequence[Sequence[int]]) -> None:
-    """Change fresh weights in place: shift heads, heads for what is alike, and in layers from 1 on one for induction.
+    """Change fresh weights in place: shift heads, and in layers from 1 on heads that look up what shift heads brought.
+
+    In these layers, the last head attends to tokens after one alike (at the distance of layer 0's first shift head), the
+    one before it says what stood before what is alike, and the third from last attends after one alike at the distance
+    of layer 0's second shift head. All others attend to what is alike.
 
     Args:
         model: a Qwen2ForCausalLM, each of whose heads has keys of its own.
-        shift_heads: ``[layer, head, distance]`` of heads that attend that many tokens back; the first is in layer 0.
-            The last head of later layers, which does induction, isn't among them.
+        shift_heads: ``[layer, head, distance]`` of heads that attend that many tokens back; the first two are in layer
+            0, and none of the last three heads of a later layer is among them.
 
     Raises:
         ConfigError: if there are no such heads.
     """
     config = model.config
     layers, heads = config.num_hidden_layers, config.num_attention_heads
-    possible = all(0 <= layer < layers and 0 <= head < heads - (layer > 0) for layer, head, _ in shift_heads)
-    if config.num_key_value_heads != heads or not possible or not shift_heads or shift_heads[0][0] != 0:
+    possible = all(0 <= layer < layers and 0 <= head < heads - 3 * (layer > 0) for layer, head, _ in shift_heads)
+    starts = [layer for layer, _, _ in shift_heads[:2]] == [0, 0]
+    if config.num_key_value_heads != heads or not possible or not starts:
         raise ConfigError(
             f"model.llm.shift_heads={[list(h) for h in shift_heads]}: give [layer, head, distance] of heads of "
-            f"{layers} layers of {heads} heads, each with keys of its own, the first in layer 0, none the last of a "
-            "later layer"
+            f"{layers} layers of {heads} heads, each with keys of its own, the first two in layer 0, none of the last "
+            "three of a later layer"
         )
     model.model.embed_tokens.weight *= EMBEDDING
     model.model.norm.weight /= EMBEDDING  # which keeps logits of tied embeddings small
@@ -52,6 +58,8 @@ def start_looking_up(model: Any, shift_heads: Sequence[Sequence[int]]) -> None:
     model.model.embed_tokens.weight[:, tokens:] = 0.0
     shifted = {(layer, head): distance for layer, head, distance in shift_heads}
     frequencies = model.model.rotary_emb.inv_freq
+    values = model.model.layers[0].self_attn.v_proj.weight
+    near, far = (values[head * size : (head + 1) * size] for head in first[:2])  # what the first two read of a token
     for number, layer in enumerate(model.model.layers):
         layer.mlp.down_proj.weight *= BROUGHT
         layer.mlp.down_proj.weight[tokens:] = 0.0
@@ -66,8 +74,11 @@ def start_looking_up(model: Any, shift_heads: Sequence[Sequence[int]]) -> None:
             if number == 0 and head in first:
                 _bring(attention, rows, tokens, tokens + size * first.index(head))
             if number > 0 and head == heads - 1:
-                read = model.model.layers[0].self_attn.v_proj.weight[first[0] * size : (first[0] + 1) * size]
-                _attend_after_alike(attention, rows, read, tokens)
+                _attend_after_alike(attention, rows, near, tokens)
+            if number > 0 and head == heads - 2:
+                _say_what_was_brought(attention, rows, near, tokens)
+            if number > 0 and head == heads - 3:
+                _attend_after_alike(attention, rows, far, tokens + size)
 
 
 def _bring(attention: Any, rows: slice, tokens: int, place: int) -> None:
@@ -77,6 +88,16 @@ def _bring(attention: Any, rows: slice, tokens: int, place: int) -> None:
     attention.v_proj.weight[rows, :tokens] = _orthonormal(attention.q_proj.weight[rows, :tokens])
     attention.o_proj.weight[:, rows] = 0.0
     attention.o_proj.weight[place : place + size, rows] = BRING * torch.eye(size)
+
+
+def _say_what_was_brought(attention: Any, rows: slice, read: torch.Tensor, place: int) -> None:
+    """A head that attends to what is alike says what a shift head brought there to ``place``, ``read`` of a token."""
+    size = rows.stop - rows.start
+    for projection in (attention.q_proj, attention.k_proj):  # alike in itself, wherever it stands
+        projection.weight[rows, place:] = 0.0
+    attention.v_proj.weight[rows] = 0.0
+    attention.v_proj.weight[rows, place : place + size] = torch.eye(size)
+    attention.o_proj.weight[:, rows] = OUTPUT * read.T
 
 
 def _orthonormal(rows: torch.Tensor) -> torch.Tensor:
@@ -116,8 +137,8 @@ def _attend_to_alike(attention: Any, rows: slice, *, repeats: bool) -> None:
     attention.o_proj.weight[:, rows] = OUTPUT * outputs
 
 
-def _attend_after_alike(attention: Any, rows: slice, read: torch.Tensor, tokens: int) -> None:
-    """Queries of what a token is match keys of what the first shift head brought to a token, ``read`` of another."""
+def _attend_after_alike(attention: Any, rows: slice, read: torch.Tensor, place: int) -> None:
+    """Queries of what a token is match keys of what a shift head brought to ``place``, ``read`` of another token."""
     size = rows.stop - rows.start
     slow = torch.arange(size) % (size // 2) >= size // 4
     mixed = INDUCTION * _orthonormal(attention.v_proj.weight[rows, :size][slow])
@@ -125,5 +146,5 @@ def _attend_after_alike(attention: Any, rows: slice, read: torch.Tensor, tokens:
         projection.weight[rows] = 0.0
         projection.bias[rows] = 0.0
     places = rows.start + slow.nonzero().squeeze(1)
-    attention.k_proj.weight[places, tokens : tokens + size] = mixed
+    attention.k_proj.weight[places, place : place + size] = mixed
     attention.q_proj.weight[places] = mixed @ read

@@ -103,8 +103,10 @@ def predict_replies(model: nn.Module, batch: DialogueBatch) -> tuple[Tensor, Ten
     """
     kept = batch.labels != IGNORED
     before = kept.roll(-1, dims=1)  # no reply begins a row, so nothing wraps around
+    # Added to the scores: transformers' eager attention would add a mask of bools as well, and hide nothing.
+    mask = torch.zeros(batch.mask.shape, device=batch.mask.device).masked_fill(~batch.mask, float("-inf"))
     hidden = model.get_decoder()(  # type: ignore[operator]
-        input_ids=batch.ids, position_ids=batch.positions, attention_mask=batch.mask, use_cache=False
+        input_ids=batch.ids, position_ids=batch.positions, attention_mask=mask, use_cache=False
     ).last_hidden_state
     return model.get_output_embeddings()(hidden[before]), batch.labels[kept], kept  # type: ignore[operator]
 

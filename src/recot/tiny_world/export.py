@@ -18,7 +18,7 @@ from recot.tiny_world.scene import check_format
 from recot.tiny_world.splits import SPLITS, Split
 from recot.tiny_world.truth import questions
 
-RECIPE = 3
+RECIPE = 4
 """Part of what tells whether rendered videos are up to date: raise it when a seed gives other videos."""
 
 

@@ -95,8 +95,8 @@ def make_scene(
 
 
 def span_text(span: tuple[float, float]) -> str:
-    """``from 1.00 s to 1.50 s``."""
-    return f"from {span[0]:.2f} s to {span[1]:.2f} s"
+    """``from 1.00 to 1.50 s``."""
+    return f"from {span[0]:.2f} to {span[1]:.2f} s"
 
 
 def _resolve(draft: Draft, placed: Mapping[Place, Sprite], duration_s: float, fps: float) -> Planted:

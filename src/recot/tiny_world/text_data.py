@@ -31,8 +31,7 @@ from recot.tiny_world.vocabulary import BOUNCES, CIRCLES, MOVEMENTS, NOT_SHOWN, 
 
 CUTS = 4  # training documents made of one scene
 RECAST = 0.5  # of the training documents
-RECALL = "recall"
-"""Task of training alone: saying a line of the facts again, from which copying is learned."""
+IN_A_ROW = 0.5  # of the training documents tell of successive shots, others of any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,7 @@ class Level:
 
     Args:
         until: first step of the next level; null for the last one.
-        tasks: drawn from uniformly, of ``TASKS`` and ``RECALL``.
+        tasks: drawn from uniformly, of ``TASKS``.
         shots: least and most shots that a document tells of.
         seconds: share of documents whose facts say when.
         documents: with facts, a batch; there is one more without.
@@ -164,7 +163,9 @@ def training_document(scene: Scene, level: Level, rng: np.random.Generator) -> D
         scene = recast(scene, rng, cast=int(rng.integers(4, 17)))
     most = min(level.shots[1], len(scene.shots))
     count = int(rng.integers(min(level.shots[0], most), most + 1))
-    numbers = sorted(int(i) for i in rng.permutation(len(scene.shots))[:count])
+    first = int(rng.integers(len(scene.shots) - count + 1))
+    any_shots = sorted(int(i) for i in rng.permutation(len(scene.shots))[:count])
+    numbers = list(range(first, first + count)) if rng.random() < IN_A_ROW else any_shots
     told = facts(scene)
     lines = [told[i] for i in numbers]
     tasks = level.tasks
@@ -174,9 +175,7 @@ def training_document(scene: Scene, level: Level, rng: np.random.Generator) -> D
     view = View(scene, numbers)
     asked = [_either(common_questions(rng), level, rng)]
     for i in rng.integers(len(tasks), size=level.questions - 1):
-        if tasks[i] == RECALL:
-            asked.append(_recall(lines[int(rng.integers(len(lines)))]))
-        elif planted := ask(tasks[i], view, rng):
+        if planted := ask(tasks[i], view, rng):
             asked.append(_either(both_forms(scene, planted), level, rng))
     return Document(lines, asked)
 
@@ -203,7 +202,7 @@ def both_forms(scene: Scene, planted: Planted) -> tuple[QA, QA]:
 
 
 def without_seconds(fact: str) -> str:
-    """``red circle moves left from 1.00 to 1.50 s`` -> ``red circle moves left``, for each object of a line."""
+    """``red circle moves left from 1.00 to 1.50 s`` -> ``red circle moves left``, for each line."""
     return re.sub(r" from [\d.]+ to [\d.]+ s", "", fact)
 
 
@@ -219,24 +218,16 @@ def sample_texts(*, scenes: int, frames: int, seed: int) -> list[str]:
     for i in range(scenes):
         key = ("tiny_text", seed, "texts", i)
         scene = make_scene(derive_seed(*key), frames=frames)
-        texts += [caption(scene), *facts(scene), *_recall_questions(scene), "user", "assistant", "system"]
+        texts += [caption(scene), *facts(scene), "user", "assistant", "system"]
         for qa in (*questions(scene)[1:], *common_questions(keyed_rng(*key))):
             texts += [question_text(qa), reply_text(qa)]
     return texts
 
 
 def phrases() -> list[str]:
-    """What is named as a whole: objects, and what they do."""
-    return [*OBJECTS, *MOVEMENTS, BOUNCES, CIRCLES, "is shown", NOT_SHOWN]
-
-
-def _recall(line: str) -> QA:
-    scene, said = line.split(": ", maxsplit=1)
-    return QA("", f"What happens in {scene}?", said, RECALL)
-
-
-def _recall_questions(scene: Scene) -> list[str]:
-    return [_recall(line).question for line in facts(scene)]
+    """What is named as a whole: objects, what they do, parts of times; and what stands between, with its spaces."""
+    numbers = [*(f" {digit}" for digit in range(10)), *(f".{eighth / 8 * 100:02.0f}" for eighth in range(8))]
+    return [*OBJECTS, *MOVEMENTS, BOUNCES, CIRCLES, "is shown", NOT_SHOWN, *numbers, ". ", ": ", ", ", " or ", " the "]
 
 
 def _either(forms: tuple[QA, QA], level: Level, rng: np.random.Generator) -> QA:
@@ -251,8 +242,8 @@ def _check(curriculum: Sequence[Level]) -> None:
             f"data.curriculum: levels end before steps {ends}, but they must ascend, and the last one has until: null"
         )
     for level in curriculum:
-        if not level.tasks or not set(level.tasks) <= {*TASKS, RECALL}:
-            raise ConfigError(f"data.curriculum: tasks {list(level.tasks)}: give some of {(*TASKS, RECALL)}")
+        if not level.tasks or not set(level.tasks) <= set(TASKS):
+            raise ConfigError(f"data.curriculum: tasks {list(level.tasks)}: give some of {TASKS}")
         if not 1 <= level.shots[0] <= level.shots[1] or level.documents < 1 or level.questions < 1:
             raise ConfigError(
                 f"data.curriculum: {level} has shots, documents or questions that don't work: give 1 or more, and "

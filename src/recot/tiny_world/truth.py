@@ -8,6 +8,7 @@ from typing import Any
 from recot.data.schema import QA
 from recot.tiny_world.elements import Planted, Scene, Shot, Sprite
 from recot.tiny_world.render import sprite_box
+from recot.tiny_world.scene import span_text
 from recot.tiny_world.sprites import movement
 from recot.tiny_world.vocabulary import COLOURS, OBJECTS
 
@@ -26,9 +27,9 @@ def captions(scene: Scene) -> list[dict[str, Any]]:
 
 
 def facts(scene: Scene) -> list[str]:
-    """The same for a reader without eyes: a line a shot, its objects with movement and seconds."""
+    """The same for a reader without eyes: an entry a shot, in it a line an object, with movement and seconds."""
     return [
-        f"scene {number}: {'; '.join(_fact(sprite, scene.fps) for sprite in shot.sprites)}."
+        "\n".join(f"scene {number}: {_fact(sprite, scene.fps)}" for sprite in shot.sprites)
         for number, shot in enumerate(scene.shots, 1)
     ]
 
@@ -107,12 +108,9 @@ def _open_question(planted: Planted) -> str:
     return f"{planted.question[:-1]}: {', '.join(things[:-1])} or {things[-1]}?"
 
 
-def _seconds(sprite: Sprite, fps: float) -> str:
-    return f"from {sprite.start / fps:.2f} to {sprite.stop / fps:.2f} s"
-
-
 def _fact(sprite: Sprite, fps: float) -> str:
-    return f"{sprite.name} {movement(sprite, fps) or 'is shown'} {_seconds(sprite, fps)}"
+    span = span_text((sprite.start / fps, sprite.stop / fps))
+    return f"{sprite.name} {movement(sprite, fps) or 'is shown'} {span}"
 
 
 def _describe(shot: Shot, scene: Scene) -> str:
