@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Making a scene takes milliseconds, and CI machines are busy: what is slow there isn't wrong.
+settings.register_profile("recot", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("recot")
 
 REPO = Path(__file__).resolve().parents[1]
 

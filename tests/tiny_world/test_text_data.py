@@ -67,7 +67,7 @@ def holds(planted: Planted, view: View) -> bool:
     if answer == NOT_SHOWN:
         return not of_asked
     (only,) = of_asked
-    told = only.movement if planted.task == "binding" else f"from {only.span[0]:.2f} s to {only.span[1]:.2f} s"
+    told = only.movement if planted.task == "binding" else f"from {only.span[0]:.2f} to {only.span[1]:.2f} s"
     return told == answer and answer not in wrong
 
 
