@@ -13,8 +13,10 @@ from einops import rearrange
 from torch import Tensor
 
 from recot.data.cached_features import CachedFeatures
-from recot.data.schema import VIDEO_EXTENSIONS
+from recot.data.frame_choice import chosen_frames
+from recot.data.schema import FRAMES_EXTENSION, VIDEO_EXTENSIONS
 from recot.data.shards import ShardFolder
+from recot.data.stored_frames import StoredFrames
 from recot.errors import DataError, VideoError
 from recot.grouping import GROUP_SIZE, pad_indices
 from recot.video_io import FrameSampling, VideoLimits, VideoProbe, decode, probe
@@ -44,7 +46,7 @@ class VideoDataset:
     is opened; a video that then doesn't have them is an error of that video.
 
     Args:
-        folder: a shard folder of kind ``videos``.
+        folder: a shard folder of kind ``videos``: all of videos, or all of frames that were sampled from videos.
         sampling: which frames of a video are used.
         frame_size: (H, W) in pixels that frames are resized to.
         limits: bounds on one video.
@@ -54,8 +56,10 @@ class VideoDataset:
         counts: (N,) int64, sampled frames of each video.
         groups: (N,) int64, groups of each video, the last one filled up.
         features: the cached features, or None.
+        stored: the stored frames, or None where there are videos to decode.
 
     Raises:
+        ConfigError: if the folder holds stored frames, and ``sampling`` or ``frame_size`` ask for more.
         DataError: if the folder holds no usable video, or ``cached`` and its features don't fit.
     """
 
@@ -81,6 +85,8 @@ class VideoDataset:
         _check_long_enough(folder, np.minimum(self.counts, frames))
         self.groups = -(-self.counts // GROUP_SIZE)
         self.features = CachedFeatures(folder, sampling=sampling, frame_size=frame_size) if cached else None
+        has_frames = folder.extension(0) == FRAMES_EXTENSION
+        self.stored = StoredFrames(folder, sampling=sampling, frame_size=frame_size) if has_frames else None
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -142,25 +148,17 @@ class VideoDataset:
                 f"has {facts.frames} frames, the index of {self.folder.path} says {frames}; make the shards again with "
                 "`python data_pipelines/prune.py`",
             )
-        chosen = self.sampling.indices(facts.times_s, float(self.folder.columns["duration_s"][i]))
         missing = self.folder.sample(i).media.missing_frames
-        return _nearest(chosen, np.setdiff1d(np.arange(frames), missing)) if missing else chosen
+        return chosen_frames(self.sampling, facts.times_s, float(self.folder.columns["duration_s"][i]), missing)
 
     def _decode(self, i: int, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        if self.stored is not None:
+            return self.stored.read(i, first, last)
         content = self.folder.payload(i)
         facts = probe(content, self.limits)
         wanted = self.sampled(i, facts)[first:last]
         decoded = decode(content, wanted, self.frame_size, probe=facts, limits=self.limits)
         return decoded.frames, decoded.times_s
-
-
-def _nearest(values: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Each value's nearest in ``allowed``, which is ascending; the earlier one of two."""
-    after = np.searchsorted(allowed, values).clip(max=len(allowed) - 1)
-    before = (after - 1).clip(min=0)
-    later = np.abs(allowed[after] - values) < np.abs(values - allowed[before])
-    exact = allowed[after] == values
-    return allowed[np.where(later | exact, after, before)]
 
 
 def _grouped(values: Tensor, index: np.ndarray | None = None) -> Tensor:
@@ -178,9 +176,13 @@ def _check_videos(folder: ShardFolder) -> None:
             f"{folder.path} holds no videos. Make it again with `python data_pipelines/prune.py source=... "
             "output=...`: its audit says why videos are dropped."
         )
-    others = [name for name in folder.columns["member"].tolist() if name.partition(".")[2] not in VIDEO_EXTENSIONS]
+    known = (FRAMES_EXTENSION,) if folder.extension(0) == FRAMES_EXTENSION else VIDEO_EXTENSIONS
+    others = [name for name in folder.columns["member"].tolist() if name.partition(".")[2] not in known]
     if others:
-        raise DataError(f"{folder.path} holds {others[0]}: training reads videos ({', '.join(VIDEO_EXTENSIONS)}).")
+        raise DataError(
+            f"{folder.path} holds {folder.columns['member'][0]} and {others[0]}: training reads a folder either of "
+            f"videos ({', '.join(VIDEO_EXTENSIONS)}) or of stored frames ({FRAMES_EXTENSION})."
+        )
 
 
 def _check_long_enough(folder: ShardFolder, distinct: np.ndarray) -> None:
