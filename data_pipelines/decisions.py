@@ -101,16 +101,7 @@ def decide(videos: pa.Table, samples: pa.Table, policy: Policy) -> Decisions:
     film_of = pc.index_in(samples["video_id"], value_set=videos["video_id"]).combine_chunks()
     assert film_of.null_count == 0, "every sample has its video in the table"
     owner = film_of.to_numpy().astype(np.int64)
-    films, texts = Findings(len(videos)), Findings(len(samples))
-    films.add(decodable(videos, policy.quarantine))
-    broken = ~films.good
-    films.add(*_judged(videos, enabled(policy.rules, videos.column_names, samples.column_names), videos, broken))
-    rules = enabled(policy.rules, samples.column_names, videos.column_names)
-    names = [rule.within for rule in rules.values() if rule.within is not None]
-    groups = gather(videos, samples, np.arange(len(samples)), owner, names)
-    texts.add(*_judged(samples, rules, groups, broken[owner]))
-    if "leak_kind" in videos.column_names:
-        films.add(leaked(videos, policy.drop_leaks))
+    films, texts = _judge_each(videos, samples, owner, policy)
     handed_down = list(films.checks)
     films.add(questions_left(texts.dropped, texts.held, owner, len(videos)))
     copies = find_copies(videos, films.good, policy.duplicates)
@@ -128,6 +119,21 @@ def decide(videos: pa.Table, samples: pa.Table, policy: Policy) -> Decisions:
         video_checks=tuple(films.checks),
         sample_checks=tuple(texts.checks),
     )
+
+
+def _judge_each(videos: pa.Table, samples: pa.Table, owner: np.ndarray, policy: Policy) -> tuple[Findings, Findings]:
+    """What is found of each video and each sample by itself."""
+    films, texts = Findings(len(videos)), Findings(len(samples))
+    films.add(decodable(videos, policy.quarantine))
+    broken = ~films.good
+    films.add(*_judged(videos, enabled(policy.rules, videos.column_names, samples.column_names), videos, broken))
+    rules = enabled(policy.rules, samples.column_names, videos.column_names)
+    names = [rule.within for rule in rules.values() if rule.within is not None]
+    groups = gather(videos, samples, np.arange(len(samples)), owner, names)
+    texts.add(*_judged(samples, rules, groups, broken[owner]))
+    if "leak_kind" in videos.column_names:
+        films.add(leaked(videos, policy.drop_leaks))
+    return films, texts
 
 
 def _judged(table: pa.Table, rules: dict[str, Rule], groups: pa.Table, broken: np.ndarray) -> list[Check]:
