@@ -19,7 +19,7 @@ VERDICT_SCHEMA = pa.schema(
         ("reason_code", _WORD),
         ("error_class", pa.string()),
         ("config_hash", _WORD),
-        ("detail", _WORD),
+        ("detail", pa.string()),
     ]
 )
 """``audit.parquet`` without ``elapsed_ms``. Words that repeat are stored once."""
@@ -31,7 +31,7 @@ STAGES = {
         *("motion", "cuts_per_min"),
     ),
     "embed": ("effective_frames", "effective_per_min", "relevance", "relevance_caption"),
-    "language": ("blind_right", "blind_margin", "single_frame"),
+    "language": ("blind_right", "blind_margin", "video_gain", "single_frame"),
     "text": (
         *("question_length", "answer_length", "repetition", "language_english"),
         *("caption_length", "caption_repetition"),
@@ -51,12 +51,14 @@ class Readings:
         measured: (n,) bool, status ``ok`` or ``proxy``.
         failed: (n,) bool, status ``error``, or ``ok`` without a value.
         status: string, null where the table says nothing.
+        detail: string, one line for people, or null.
     """
 
     values: pa.Array
     measured: np.ndarray
     failed: np.ndarray
     status: pa.Array
+    detail: pa.Array
 
     def numbers(self) -> np.ndarray:
         """(n,) float64, NaN where there is no value."""
@@ -77,6 +79,7 @@ class Check:
         threshold: the bound, a number or one a row.
         threshold_source: where it comes from.
         error_class: string or null, a row.
+        status: string or null, a row; ``detail`` begins with it where it isn't ``ok``.
         detail: string or null, a row, perhaps dictionary-encoded.
     """
 
@@ -89,6 +92,7 @@ class Check:
     threshold: float | np.ndarray | None = None
     threshold_source: str | None = None
     error_class: pa.Array | None = None
+    status: pa.Array | None = None
     detail: pa.Array | None = None
 
     def verdicts(self, ids: pa.Array, config_hash: str) -> pa.Table:
@@ -109,7 +113,7 @@ class Check:
             ),
             pa.nulls(n, pa.string()) if self.error_class is None else self.error_class,
             _repeated(config_hash, n),
-            pa.nulls(n, _WORD) if self.detail is None else self.detail.dictionary_encode(),
+            _explained(self.status, pa.nulls(n, pa.string()) if self.detail is None else self.detail.cast(pa.string())),
         ]
         return pa.Table.from_arrays(columns, schema=VERDICT_SCHEMA)
 
@@ -125,29 +129,36 @@ def stage_of(signal: str) -> str:
 
 
 def read_signal(table: pa.Table, name: str) -> Readings:
-    """The column ``name`` with its status; without a status column, what has a value is ``ok``."""
+    """The column ``name`` with its status and detail; without a status column, what has a value is ``ok``."""
     values = table[name].combine_chunks().cast(pa.float64())
     present = np.asarray(values.is_valid())
+    nothing = pa.nulls(len(values), pa.string())
+    detail = table[f"{name}_detail"].combine_chunks() if f"{name}_detail" in table.column_names else nothing
     if f"{name}_status" not in table.column_names:
-        return Readings(values, present, np.zeros(len(values), bool), pa.nulls(len(values), pa.string()))
+        return Readings(values, present, np.zeros(len(values), bool), nothing, detail)
     status = table[f"{name}_status"].combine_chunks()
     number = pc.fill_null(pc.index_in(status, value_set=pa.array(STATUSES)), -1).to_numpy()
     good = (number == STATUSES.index("ok")) | (number == STATUSES.index("proxy"))
     measured = present & (good | (number == -1))
     failed = (number == STATUSES.index("error")) | (good & ~present)
-    return Readings(values, measured, failed, status)
+    return Readings(values, measured, failed, status, detail)
 
 
 def observed(readings: Readings, name: str) -> Check:
     """The check of a signal that nothing depends on: every row passes."""
     codes = np.full(len(readings.measured), -1, np.int16)
     held = np.zeros(len(codes), bool)
-    return Check(stage_of(name), name, readings.values, codes, (), held, detail=unusual(readings.status))
+    return Check(stage_of(name), name, readings.values, codes, (), held, status=readings.status, detail=readings.detail)
 
 
-def unusual(status: pa.Array) -> pa.Array:
-    """The status where it isn't ``ok``, else null."""
-    return pc.if_else(pc.equal(status, "ok"), pa.scalar(None, pa.string()), status)
+def _explained(status: pa.Array | None, detail: pa.Array) -> pa.Array:
+    """The detail, with the status in front where it isn't ``ok``; null instead of nothing."""
+    nothing = pa.scalar(None, pa.string())
+    detail = pc.if_else(pc.equal(detail, ""), nothing, detail)
+    if status is None:
+        return detail
+    unusual = pc.if_else(pc.equal(status, "ok"), nothing, status)
+    return pc.coalesce(pc.binary_join_element_wise(unusual, detail, ": "), unusual, detail)
 
 
 def _repeated(word: str, n: int) -> pa.Array:

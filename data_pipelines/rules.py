@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from data_pipelines.checks import STAGES, Check, Readings, read_signal, stage_of, unusual
+from data_pipelines.checks import STAGES, Check, Readings, read_signal, stage_of
 from recot.errors import ConfigError
 
 _BOUNDS = ("min", "max", "min_quantile", "max_quantile")
@@ -83,8 +83,7 @@ def judge(table: pa.Table, name: str, rule: Rule, groups: pa.Array | None, broke
     """Apply a rule to every row.
 
     A value outside the bound, or NaN, has the rule's name as its reason. A signal that couldn't be measured
-    (``error``) has ``<signal>_error`` and is held. ``na`` passes; ``proxy`` is judged like ``ok``. ``detail`` names
-    the status where it isn't ``ok``.
+    (``error``) has ``<signal>_error`` and is held. ``na`` passes; ``proxy`` is judged like ``ok``.
 
     Args:
         table: has the column ``rule.signal``.
@@ -118,7 +117,8 @@ def judge(table: pa.Table, name: str, rule: Rule, groups: pa.Array | None, broke
         held=readings.failed,
         threshold=bounds,
         threshold_source=f"{_CONFIG_KEY}.{name}.{rule.bound} ({rule.source})",
-        detail=unusual(readings.status),
+        status=readings.status,
+        detail=readings.detail,
     )
 
 

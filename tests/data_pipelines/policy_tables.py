@@ -10,6 +10,7 @@ from data_pipelines.selection import Selection
 
 _TYPES = {
     "task_type": pa.string(),
+    "health_detail": pa.string(),
     "error_reason": pa.string(),
     "error_class": pa.string(),
     "error_detail": pa.string(),

@@ -24,7 +24,7 @@ def test_bounds_are_good_and_the_rule_names_the_reason() -> None:
 def test_status_says_how_a_value_counts() -> None:
     videos = films(
         {"health": None, "health_status": "na"},
-        {"health": None, "health_status": "error"},
+        {"health": None, "health_status": "error", "health_detail": "no index"},
         {"health": 0.1, "health_status": "proxy"},
         {"health": None, "health_status": None},
         {"health": None, "health_status": "ok"},
@@ -33,7 +33,7 @@ def test_status_says_how_a_value_counts() -> None:
     assert what(decided) == {"v0": "keep", "v1": "quarantine", "v2": "drop", "v3": "keep", "v4": "quarantine"}
     assert why(decided)["v1"] == ["health_error"]
     rows = [row for part in decided.verdicts("hash") for row in part.to_pylist() if row["signal"] == "health"]
-    assert [row["detail"] for row in rows] == ["na", "error", "proxy", None, None]
+    assert [row["detail"] for row in rows] == ["na", "error: no index", "proxy", None, None]
     assert [row["verdict"] for row in rows] == ["pass", "quarantine", "drop", "pass", "quarantine"]
 
 
@@ -93,16 +93,11 @@ def test_a_rule_that_cannot_work_is_named(rule: Rule, message: str) -> None:
         decide(videos, samples, policy(odd=rule))
 
 
-needs_presets = pytest.mark.skipif(not (REPO / "conf" / "pruning").is_dir(), reason="conf/pruning isn't there yet")
-
-
-@needs_presets
 @pytest.mark.parametrize("name", ["strict", "balanced", "none"])
 def test_presets_are_policies(name: str) -> None:
     preset(name).check()
 
 
-@needs_presets
 def test_preset_none_keeps_all_that_decodes() -> None:
     videos = films(
         {
@@ -125,7 +120,8 @@ def test_preset_none_keeps_all_that_decodes() -> None:
 
 def preset(name: str) -> Policy:
     with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
-        cfg = compose(overrides=[f"+pruning={name}"])
-    found = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Policy), cfg.pruning.policy))
+        cfg = compose("prune", overrides=[f"pruning={name}"])
+    values = OmegaConf.to_container(cfg.pruning.policy, resolve=True)
+    found = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Policy), values))
     assert isinstance(found, Policy)
     return found
