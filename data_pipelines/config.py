@@ -5,11 +5,15 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from typing import Any
 
+from data_pipelines.decisions import Policy
+from data_pipelines.duplicates.settings import DuplicateSettings
 from recot.errors import ConfigError
 
-_WITHOUT_EFFECT = ("output", "overwrite", "workers")
+_WITHOUT_EFFECT = ("output", "overwrite", "workers", "scores", "engine")
 """Keys that don't change what is written."""
+_MEDIA_KINDS = ("original", "frames")
 
 
 @dataclass
@@ -23,14 +27,6 @@ class Limits:
     timeout_s: float
     memory_mib: int
     recycle_after: int
-
-
-@dataclass
-class Thresholds:
-    """What a video must reach to be kept."""
-
-    min_health: float
-    min_frames: int
 
 
 @dataclass
@@ -50,6 +46,43 @@ class Shards:
 
 
 @dataclass
+class MediaOption:
+    """What the shards hold of a video."""
+
+    kind: str
+    fps: float
+    frame_size: list[int]
+
+
+@dataclass
+class Engine:
+    """Where the stages run."""
+
+    address: str | None
+
+
+@dataclass
+class Scorers:
+    """Models that look and read, as Hydra instantiates them, and the floors that belong to them."""
+
+    frame_size: int
+    frames: int
+    encoder: dict[str, Any] | None
+    language_model: dict[str, Any] | None
+    workers: int | None
+    relevance_floor: float
+    caption_relevance_floor: float
+
+
+@dataclass
+class Pruning:
+    """What counts as the same, and which videos and questions are good enough."""
+
+    duplicates: DuplicateSettings
+    policy: Policy
+
+
+@dataclass
 class PruneConfig:
     """The whole config of ``prune.py``."""
 
@@ -57,34 +90,48 @@ class PruneConfig:
     output: str
     video_root: str | None
     licence: str
+    evaluation: list[str]
     val_fraction: float
     workers: int | None
     overwrite: bool
+    write_shards: bool
+    scores: str
+    engine: Engine
     limits: Limits
-    thresholds: Thresholds
     sampling: Sampling
+    media: MediaOption
     shards: Shards
+    pruning: Pruning
+    scorers: Scorers
 
     def check(self) -> None:
         """Raise ``ConfigError`` for a value that has the right type but can't work."""
         positive = {f"limits.{name}": value for name, value in vars(self.limits).items()}
         positive |= {f"sampling.{name}": value for name, value in vars(self.sampling).items()}
         positive |= {f"shards.{name}": value for name, value in vars(self.shards).items()}
-        if self.workers is not None:
-            positive["workers"] = self.workers
+        positive |= {"scorers.frame_size": self.scorers.frame_size, "scorers.frames": self.scorers.frames}
+        positive |= {"media.fps": self.media.fps}
+        positive |= {
+            name: value
+            for name, value in (("workers", self.workers), ("scorers.workers", self.scorers.workers))
+            if value is not None
+        }
         for key, value in positive.items():
             if not value > 0:
                 raise ConfigError(f"{key}={value}: expected a number above 0")
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"val_fraction={self.val_fraction}: expected at least 0 (no validation set) and under 1")
-        if not 0 <= self.thresholds.min_health <= 1:
-            raise ConfigError(f"thresholds.min_health={self.thresholds.min_health}: expected a share from 0 to 1")
-        if self.thresholds.min_frames < 1:
-            raise ConfigError(f"thresholds.min_frames={self.thresholds.min_frames}: expected at least 1 frame")
+        if self.media.kind not in _MEDIA_KINDS:
+            raise ConfigError(f"media.kind={self.media.kind}: expected {' or '.join(_MEDIA_KINDS)}")
+        if len(self.media.frame_size) != 2:
+            raise ConfigError(f"media.frame_size={self.media.frame_size}: expected [height, width] in pixels")
+        self.pruning.duplicates.check("pruning.duplicates")
+        self.pruning.policy.check()
 
     def hash(self) -> str:
         """16 hex digits that change with every value that changes what is written."""
         values = {key: value for key, value in dataclasses.asdict(self).items() if key not in _WITHOUT_EFFECT}
+        values["scorers"].pop("workers")
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     def worker_count(self) -> int:

@@ -1,25 +1,18 @@
 """Whether an output is there already, and whether the same command would make it again."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from data_pipelines.config import PruneConfig
-from data_pipelines.records import Records
+from data_pipelines.ingest.records import Records
 from data_pipelines.summary import Summary
 from recot.errors import DataError
 
 
-def hash_input(source: Path, records: Records) -> str:
-    """16 hex digits of the annotations' content and of the name, size and time of every video."""
-    digest = hashlib.sha256(source.read_bytes() if source.is_file() else b"")
-    for record in records.videos:
-        try:
-            status = record.path.stat()
-            facts = f"{status.st_size}\0{status.st_mtime_ns}"
-        except (OSError, ValueError):
-            facts = "missing"
-        digest.update(f"\0{record.video_id}\0{facts}\n".encode())
-    return digest.hexdigest()[:16]
+def hash_input(inputs: Iterable[Records]) -> str:
+    """16 hex digits that change with everything that is read: see ``Records.hash``."""
+    return hashlib.sha256(" ".join(records.hash() for records in inputs).encode()).hexdigest()[:16]
 
 
 def existing_summary(config: PruneConfig, output: Path, input_hash: str) -> Summary | None:

@@ -1,168 +1,138 @@
-"""The road from raw videos to shards: read, inspect, compare, decide, write."""
+"""The road from raw videos to shards: read, measure, compare, decide, write."""
 
 import sys
-from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
+import pyarrow as pa
 
-from data_pipelines.audit import write_audit
+from data_pipelines.comparing import compare
 from data_pipelines.config import PruneConfig
+from data_pipelines.decisions import Decisions, decide
 from data_pipelines.existing import existing_summary, hash_input
-from data_pipelines.inspection import Inspection, inspect_video
-from data_pipelines.policy import SignalRow, Threshold, Verdict, decide, judge
-from data_pipelines.records import Records, VideoRecord, read_records
-from data_pipelines.summary import Summary, Tally, count_reasons
-from data_pipelines.supervised import Failure, SupervisedPool
-from data_pipelines.writing import Kept, merge_copies, split, write_split
+from data_pipelines.ingest.read import read_records
+from data_pipelines.ingest.records import Records
+from data_pipelines.media import MediaSettings
+from data_pipelines.media_stage import MediaWork
+from data_pipelines.outputs import write_pictures, write_tables
+from data_pipelines.scoring import Model, Scored, Stages, score
+from data_pipelines.sharding import no_places, write_shards
+from data_pipelines.summary import Summary, Tally, count_reasons, tally
+from data_pipelines.writing import explain_full_disk
 from recot.atomic import new_folder
+from recot.data.shard_index import planned_visual_tokens
 from recot.errors import DataError
 from recot.video_io import VideoLimits
 
 _MIB = 2**20
 
 
-def prune(config: PruneConfig) -> Summary:
-    """Make ``config.output`` from ``config.source``: shards, ``audit.parquet``, ``summary.json``.
+@dataclass(frozen=True)
+class Models:
+    """What the entry hands in; None for what isn't there."""
+
+    encoder: Model | None = None
+    language_model: Model | None = None
+
+
+def prune(config: PruneConfig, models: Models) -> Summary:
+    """Make ``config.output`` from ``config.source``: shards, manifest, audit, report, ``summary.json``.
 
     The output appears whole at the end. One that exists, made with the same config from the same input, is left as
-    it is.
+    it is. What was measured stays in ``config.scores``, so a run that was killed goes on, and other thresholds don't
+    need the videos again.
 
     Raises:
         ConfigError: for impossible values.
         DataError: if the source or the output can't be used, or if no video is left.
     """
     config.check()
-    source, output = Path(config.source), Path(config.output)
-    records = read_records(source, None if config.video_root is None else Path(config.video_root))
-    input_hash = hash_input(source, records)
+    output, scores = Path(config.output), Path(config.scores)
+    scratch = scores / "scratch"
+    records = read_records(config.source, video_root=config.video_root, scratch=scratch)
+    evaluation = [read_records(source, video_root=None, scratch=scratch) for source in config.evaluation]
+    input_hash = hash_input([records, *evaluation])
     existing = existing_summary(config, output, input_hash)
     if existing is not None:
         sys.stdout.write(f"{output} is up to date: same input, same config. Nothing to do.\n{existing.table(output)}\n")
         return existing
-    with new_folder(output, replace=config.overwrite) as folder:
-        inspections, signals = _inspect(records.videos, config)
-        verdicts = judge(signals, _thresholds(config))
-        verdicts += judge(_compare(inspections, decide(verdicts)), _thresholds(config))
-        reasons = decide(verdicts)
-        kept = merge_copies(records.videos, inspections, reasons)
-        if not kept:
-            raise _nothing_kept(config, records, verdicts, reasons)
-        splits = split(kept, config.val_fraction)
-        for name, members in splits.items():
-            write_split(folder / name, members, config)
-        write_audit(folder, judge(_rejected_rows(records), {}) + verdicts, config.hash())
-        summary = _summarize(config, input_hash, records, reasons, splits)
+    stages = _stages(config, models, scratch)
+    scored = _score(records, evaluation, config, stages)
+    decisions = decide(scored.videos, scored.samples, config.pruning.policy)
+    _require_some(config, scored.videos, decisions)
+    with explain_full_disk(output), new_folder(output, replace=config.overwrite) as folder:
+        places = (
+            write_shards(folder, config, scored, decisions, scratch)
+            if config.write_shards
+            else no_places(scored, decisions)
+        )
+        summary = _summarize(config, input_hash, records, decisions, places)
+        write_tables(folder, config, records, scored, decisions, places)
+        write_pictures(folder, config, records, scored, decisions, stages.media_ledger())
         summary.write(folder)
     sys.stdout.write(f"{summary.table(output)}\n")
     return summary
 
 
-def _inspect(videos: list[VideoRecord], config: PruneConfig) -> tuple[dict[str, Inspection], list[SignalRow]]:
-    """Look at every video in supervised children; inspections by video id, of those that could be opened."""
+def _stages(config: PruneConfig, models: Models, scratch: Path) -> Stages:
     limits = config.limits
-    video_limits = VideoLimits(limits.max_side, limits.max_duration_s, limits.max_pixels, limits.timeout_s)
-    inspections: dict[str, Inspection] = {}
-    rows: list[SignalRow] = []
-    pool: SupervisedPool[Path, Inspection | Failure] = SupervisedPool(
-        partial(inspect_video, limits=video_limits, max_bytes=limits.max_file_mib * _MIB),
-        workers=min(config.worker_count(), len(videos)),
-        timeout_s=limits.timeout_s,
+    media = MediaWork(
+        settings=MediaSettings(config.scorers.frame_size, config.scorers.frames),
+        limits=VideoLimits(limits.max_side, limits.max_duration_s, limits.max_pixels, limits.timeout_s),
+        max_bytes=limits.max_file_mib * _MIB,
         memory_bytes=limits.memory_mib * _MIB,
         recycle_after=limits.recycle_after,
+        scratch=scratch.resolve(),
     )
-    with pool, tqdm(total=len(videos), desc="inspecting", unit="video") as progress:
-        outcomes = pool.map(record.path for record in videos)
-        for record, outcome in zip(videos, outcomes, strict=True):
-            found = outcome.result if outcome.failure is None else outcome.failure
-            assert found is not None
-            rows.extend(_signals(record.video_id, found, round(outcome.elapsed_s * 1000)))
-            if isinstance(found, Inspection):
-                inspections[record.video_id] = found
-            progress.update()
-    return inspections, rows
+    return Stages(
+        scores=Path(config.scores).resolve(),
+        media=media,
+        encoder=models.encoder,
+        language_model=models.language_model,
+        workers=config.worker_count(),
+        model_workers=config.scorers.workers or config.worker_count(),
+        address=config.engine.address,
+    )
 
 
-def _signals(video_id: str, found: Inspection | Failure, elapsed_ms: int) -> Iterator[SignalRow]:
-    if isinstance(found, Failure):
-        yield SignalRow(
-            video_id,
-            "inspect",
-            "decodable",
-            status="error",
-            reason_code=found.reason,
-            error_class=found.error_class,
-            elapsed_ms=elapsed_ms,
-            detail=found.message,
-        )
+def _score(records: Records, evaluation: list[Records], config: PruneConfig, stages: Stages) -> Scored:
+    """Measure the input and the evaluation sets, and compare all videos and questions."""
+    tokens = partial(planned_visual_tokens, fps=config.sampling.fps, tokens_per_group=config.sampling.tokens_per_group)
+    measure = partial(score, stages=stages, licence=config.licence, tokens=tokens)
+    scored = measure(records.videos)
+    return compare(scored, [measure(other.videos) for other in evaluation], config.pruning.duplicates)
+
+
+def _require_some(config: PruneConfig, videos: pa.Table, decisions: Decisions) -> None:
+    """Raise ``DataError`` if nothing is kept."""
+    if "keep" in decisions.videos["decision"].to_pylist():
         return
-    yield SignalRow(video_id, "inspect", "decodable", 1.0, elapsed_ms=elapsed_ms)
-    yield SignalRow(video_id, "inspect", "health", found.health)
-    yield SignalRow(video_id, "inspect", "frames", float(found.decoded))
-
-
-def _compare(inspections: dict[str, Inspection], reasons: dict[str, list[str]]) -> list[SignalRow]:
-    """For every video that is good so far, how many good ones before it have the same content."""
-    rows = []
-    copies: dict[str, list[str]] = {}
-    for video_id, inspection in inspections.items():
-        if reasons[video_id]:
-            continue
-        earlier = copies.setdefault(inspection.key, [])
-        detail = f"same content as {earlier[0]}" if earlier else ""
-        rows.append(SignalRow(video_id, "compare", "earlier_copies", float(len(earlier)), detail=detail))
-        earlier.append(video_id)
-    return rows
-
-
-def _rejected_rows(records: Records) -> list[SignalRow]:
-    return [
-        SignalRow(row.where, "read", "annotation_row", status="error", reason_code=row.reason, detail=row.message)
-        for row in records.rejected
-    ]
-
-
-def _thresholds(config: PruneConfig) -> dict[str, Threshold]:
-    health, frames = config.thresholds.min_health, config.thresholds.min_frames
-    return {
-        "health": Threshold(health, False, "low_health", "thresholds.min_health"),
-        "frames": Threshold(frames, False, "too_few_frames", "thresholds.min_frames"),
-        "earlier_copies": Threshold(0, True, "duplicate_content", "one copy of each content"),
-    }
-
-
-def _nothing_kept(
-    config: PruneConfig, records: Records, verdicts: list[Verdict], reasons: dict[str, list[str]]
-) -> DataError:
+    reasons = decisions.videos["reason_codes"].to_pylist()
     counted = ", ".join(f"{count} x {reason}" for reason, count in count_reasons(reasons).items())
-    first = next(verdict for verdict in verdicts if verdict.reason_code is not None)
-    detail = first.row.detail or f"{first.row.signal} is {first.row.value}"
-    return DataError(
-        f"source={config.source}: none of {len(records.videos)} videos can be used ({counted}). "
-        f"First one: {first.row.sample_id}: {detail}. Check the paths (video_root={config.video_root}) and files."
+    detail = videos["error_detail"][0].as_py() or ", ".join(reasons[0])
+    raise DataError(
+        f"source={config.source}: none of {len(videos)} videos is kept ({counted}). First one: "
+        f"{videos['video_id'][0].as_py()}: {detail}. Check the paths (video_root={config.video_root}) and files, or "
+        "the policy: pruning=none keeps all that decodes."
     )
 
 
 def _summarize(
-    config: PruneConfig,
-    input_hash: str,
-    records: Records,
-    reasons: dict[str, list[str]],
-    splits: dict[str, list[Kept]],
+    config: PruneConfig, input_hash: str, records: Records, decisions: Decisions, places: pa.Table
 ) -> Summary:
-    kept = [member for members in splits.values() for member in members]
-    lost = [r for r in records.videos if reasons[r.video_id] not in ([], ["duplicate_content"])]
+    splits = places["split"].to_pylist()
     return Summary(
         config_hash=config.hash(),
         input_hash=input_hash,
-        videos=Tally(len(records.videos), len(kept), sum(1 for found in reasons.values() if found)),
+        videos=tally(decisions.videos),
         rows=Tally(records.rows, records.rows - len(records.rejected), len(records.rejected)),
-        questions=Tally(
-            sum(len(r.qa) for r in records.videos), sum(len(k.qa) for k in kept), sum(len(r.qa) for r in lost)
-        ),
-        splits={name: len(members) for name, members in splits.items()},
-        video_reasons=count_reasons(reasons),
-        row_reasons=count_reasons({row.where: [row.reason] for row in records.rejected}),
+        questions=tally(decisions.samples),
+        splits={name: splits.count(name) for name in dict.fromkeys(splits)},
+        video_reasons=count_reasons(decisions.videos["reason_codes"].to_pylist()),
+        question_reasons=count_reasons(decisions.samples["reason_codes"].to_pylist()),
+        row_reasons=count_reasons([row.reason] for row in records.rejected),
+        not_judged=list(decisions.not_judged),
+        renamed_ids=records.renamed_ids,
         ignored_files=records.ignored_files,
     )

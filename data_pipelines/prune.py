@@ -1,15 +1,21 @@
 """From raw videos and annotations to shards: ``python data_pipelines/prune.py source=... output=...``."""
 
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 import hydra
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from data_pipelines.config import PruneConfig
+from data_pipelines.scoring import Model
 from recot.errors import ConfigError, report_errors
 
 _REQUIRED = {
-    "source": "annotations (.json, .jsonl) or a folder of videos",
-    "output": "the folder to make: it will hold train/, val/, audit.parquet and summary.json",
+    "source": "annotations (.json, .jsonl, .csv, .parquet), a folder of videos or shards, or a .tar",
+    "output": "the folder to make: it will hold train/, val/, manifest.parquet, audit.parquet and report.html",
 }
 
 
@@ -34,15 +40,26 @@ def typed_config(cfg: DictConfig) -> PruneConfig:
     return config
 
 
+def model_of(node: dict[str, Any] | None) -> Model | None:
+    """What a stage is given to load a model; a folder's files tell other weights from these."""
+    if node is None:
+        return None
+    folder = Path(str(node.get("name_or_path", "")))
+    files = [(file.name, file.stat()) for file in sorted(folder.iterdir())] if folder.is_dir() else []
+    identity = {"config": node, "files": [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]}
+    return Model(partial(instantiate, node), identity)
+
+
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prune")
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     with report_errors():
-        config = typed_config(cfg)
-        # Every worker process imports this file again: webdataset, which brings torch, is for this process only.
-        from data_pipelines.pipeline import prune
+        # Every worker process imports this file again: torch and Lightning are for this process only.
+        import recot.run  # noqa: F401  the config's resolvers
+        from data_pipelines.pipeline import Models, prune
 
-        prune(config)
+        config = typed_config(cfg)
+        prune(config, Models(model_of(config.scorers.encoder), model_of(config.scorers.language_model)))
 
 
 if __name__ == "__main__":

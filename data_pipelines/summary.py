@@ -2,8 +2,11 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import pyarrow as pa
 
 from recot.atomic import write_file
 from recot.errors import DataError
@@ -18,22 +21,27 @@ class Tally:
     input: int
     kept: int
     dropped: int
+    quarantined: int = 0
 
     def __post_init__(self) -> None:
-        if self.input != self.kept + self.dropped:
-            raise RuntimeError(f"lost count: {self.input} in, {self.kept} kept, {self.dropped} dropped")
+        if self.input != self.kept + self.dropped + self.quarantined:
+            raise RuntimeError(
+                f"lost count: {self.input} in, {self.kept} kept, {self.dropped} dropped, {self.quarantined} quarantined"
+            )
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of one run. A video with several reasons counts for each of them.
+    """Counts of one run. What has several reasons counts for each of them.
 
     Attributes:
         config_hash: see ``PruneConfig.hash``.
         input_hash: of the annotations and of the names, sizes and times of the videos.
-        videos, rows, questions: questions of duplicates are kept, with the video that they are a copy of.
-        splits: videos in ``train`` and, if there is one, ``val``.
-        video_reasons, row_reasons: reason code -> count.
+        videos, rows, questions: questions that a kept copy took over are kept.
+        splits: videos in ``train`` and, if there is one, ``val``; empty where no shards were written.
+        video_reasons, question_reasons, row_reasons: reason code -> count.
+        not_judged: rules whose signal wasn't measured, so that they dropped nothing.
+        renamed_ids: questions whose id was used before, and got ``@2``, ``@3``, ... appended.
         ignored_files: files of a source folder that aren't videos by their extension.
     """
 
@@ -44,7 +52,10 @@ class Summary:
     questions: Tally
     splits: dict[str, int]
     video_reasons: dict[str, int]
+    question_reasons: dict[str, int]
     row_reasons: dict[str, int]
+    not_judged: list[str]
+    renamed_ids: int
     ignored_files: int
 
     def write(self, folder: Path) -> None:
@@ -70,23 +81,39 @@ class Summary:
 
     def table(self, output: Path) -> str:
         """The counts and where things are, as lines for a terminal."""
-        lines = [f"{'':<28}{'input':>8}{'kept':>8}{'dropped':>8}"]
+        lines = [f"{'':<28}{'input':>8}{'kept':>8}{'dropped':>8}{'set aside':>11}"]
         for name in ("videos", "rows", "questions"):
             tally: Tally = getattr(self, name)
             if tally.input:
                 label = {"rows": "annotation rows"}.get(name, name)
-                lines.append(f"{label:<28}{tally.input:>8}{tally.kept:>8}{tally.dropped:>8}")
-        for title, reasons in (("videos dropped", self.video_reasons), ("rows dropped", self.row_reasons)):
+                counts = f"{tally.input:>8}{tally.kept:>8}{tally.dropped:>8}{tally.quarantined:>11}"
+                lines.append(f"{label:<28}{counts}")
+        for title, reasons in (
+            ("videos", self.video_reasons),
+            ("questions", self.question_reasons),
+            ("rows", self.row_reasons),
+        ):
             for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
-                lines.append(f"  {title}: {reason:<34}{count:>6}")
+                lines.append(f"  {title} not kept: {reason:<34}{count:>6}")
+        if self.not_judged:
+            lines.append(f"  rules without a signal to judge: {', '.join(self.not_judged)}")
+        if self.renamed_ids:
+            lines.append(f"  questions renamed, their ids were used before: {self.renamed_ids}")
         if self.ignored_files:
             lines.append(f"  files ignored, no video by extension: {self.ignored_files}")
         for split, count in self.splits.items():
             lines.append(f"{split} shards ({count} videos): {output / split}")
-        lines.append(f"every check of every video: {output / 'audit.parquet'}")
+        lines.append(f"every check of every video and question: {output / 'audit.parquet'}")
+        lines.append(f"to look at: {output / 'report.html'}")
         return "\n".join(lines)
 
 
-def count_reasons(reasons: dict[str, list[str]]) -> dict[str, int]:
-    """Reason code -> number of samples that have it, most frequent first."""
-    return dict(Counter(reason for of_sample in reasons.values() for reason in of_sample).most_common())
+def tally(decided: pa.Table) -> Tally:
+    """Of a table with the column ``decision``."""
+    counts = Counter(decided["decision"].to_pylist())
+    return Tally(len(decided), counts["keep"], counts["drop"], counts["quarantine"])
+
+
+def count_reasons(reasons: Iterable[list[str]]) -> dict[str, int]:
+    """Reason code -> number of lists that have it, most frequent first."""
+    return dict(Counter(reason for of_sample in reasons for reason in of_sample).most_common())

@@ -96,7 +96,7 @@ def test_no_name_in_src_shadows_a_library() -> None:
 
 def test_video_children_start_without_torch() -> None:
     """Worker processes that only decode would pay seconds and hundreds of MiB for it."""
-    modules = "recot.video_io, data_pipelines.supervised, data_pipelines.inspection"
+    modules = "recot.video_io, data_pipelines.supervised, data_pipelines.media_stage"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
     assert out.stdout.strip() == "False"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
 
 from data_pipelines.config import PruneConfig
 from data_pipelines.prune import typed_config
@@ -14,7 +14,7 @@ from tests.conftest import REPO
 
 
 def mp4(seed: int, frames: int = 12, fps: float = 10.0) -> bytes:
-    """A video of noise that differs with ``seed``."""
+    """A video of noise that differs with ``seed``, in each frame as well."""
     rng = np.random.default_rng(seed)
     return encode_mp4(rng.integers(0, 256, (frames, 32, 32, 3), dtype=np.uint8), size=32, fps=fps)
 
@@ -37,13 +37,12 @@ def clips(tmp_path: Path, clip_bytes: list[bytes]) -> Path:
 
 
 @pytest.fixture
-def make_config() -> Callable[..., PruneConfig]:
+def make_config(tmp_path: Path) -> Callable[..., PruneConfig]:
     """``conf/prune.yaml`` with changes, given as ``key=value`` strings like on the command line."""
 
     def make(*overrides: str) -> PruneConfig:
-        cfg = OmegaConf.load(REPO / "conf" / "prune.yaml")
-        del cfg["defaults"], cfg["hydra"]
-        OmegaConf.set_struct(cfg, True)
-        return typed_config(OmegaConf.merge(cfg, OmegaConf.from_dotlist(["workers=2", *overrides])))
+        given = ["workers=2", f"scores={tmp_path / 'scores'}", *overrides]
+        with initialize_config_dir(str(REPO / "conf"), version_base="1.3"):
+            return typed_config(compose("prune", overrides=given))
 
     return make

@@ -26,12 +26,14 @@ def run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_relative_paths_and_no_litter(clips: Path, tmp_path: Path) -> None:
     done = run(tmp_path, "source=clips", "output=deep/er/out", "val_fraction=0.3", "workers=2")
     assert done.returncode == 0, done.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["clips", "deep"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clips", "deep", "outputs"]
     output = tmp_path / "deep" / "er" / "out"
-    assert sorted(p.name for p in output.iterdir()) == ["audit.parquet", "summary.json", "train", "val"]
+    assert sorted(p.name for p in output.iterdir()) == [
+        *("audit.parquet", "manifest.parquet", "report.html", "summary.json", "timings.json", "train", "val"),
+    ]
     assert [p.name for p in output.parent.iterdir()] == ["out"]
     assert len(ShardFolder(output / "train")) == 4
-    assert "inspecting" in done.stderr
+    assert "media" in done.stderr
     for said in ("videos", "train shards (4 videos): deep/er/out/train", "val shards (2 videos)", "audit.parquet"):
         assert said in done.stdout
     again = run(tmp_path, "source=clips", "output=deep/er/out", "val_fraction=0.3")
@@ -111,7 +113,7 @@ def test_two_runs_into_one_output(clips: Path, tmp_path: Path) -> None:
 
 def test_worker_processes_import_no_torch() -> None:
     """Children import the entry and the module of the function that they run."""
-    script = "import sys, data_pipelines.prune, data_pipelines.inspection; assert 'torch' not in sys.modules"
+    script = "import sys, data_pipelines.prune, data_pipelines.media_stage; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=REPO)
 
 

@@ -14,7 +14,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from data_pipelines.records import read_records
+from data_pipelines.ingest.locations import local_path
+from data_pipelines.ingest.read import read_records
 from recot.tiny_world.__main__ import main
 
 
@@ -55,13 +56,15 @@ def test_videos_truth_annotations_and_contact_sheet(tmp_path: Path) -> None:
 
 def test_the_pruning_pipeline_reads_the_annotations_as_they_were_meant(tmp_path: Path) -> None:
     main(arguments(tmp_path / "made", videos=5))
-    records = read_records(tmp_path / "made" / "annotations.json", None)
+    records = read_records(str(tmp_path / "made" / "annotations.json"), video_root=None, scratch=tmp_path)
     assert not records.rejected
     assert len(records.videos) == 5
     for record in records.videos:
-        assert record.path.is_file()
+        path = local_path(record.uri)
+        assert path is not None
+        assert path.is_file()
         assert record.source == "tiny_world"
-        truth = json.loads(record.path.with_suffix(".json").read_text())
+        truth = json.loads(path.with_suffix(".json").read_text())
         assert [asdict(qa) for qa in record.qa] == truth["qa"]
 
 

@@ -60,15 +60,21 @@ def sample_columns(sample: VideoSample, *, fps: float = 1.0, tokens_per_group: i
         ``visual_tokens`` is groups x ``tokens_per_group``; ``text_tokens`` counts the words between white
         space of all questions, options and answers.
     """
-    frames = FrameSampling(fps=fps).planned_count(sample.media.frames, sample.media.duration_s)
     texts = [text for qa in sample.qa for text in (qa.question, qa.answer, *qa.options)]
     return {
         "frames": sample.media.frames,
         "duration_s": sample.media.duration_s,
         "n_qa": len(sample.qa),
-        "visual_tokens": math.ceil(frames / GROUP_SIZE) * tokens_per_group,
+        "visual_tokens": planned_visual_tokens(
+            sample.media.frames, sample.media.duration_s, fps=fps, tokens_per_group=tokens_per_group
+        ),
         "text_tokens": sum(len(text.split()) for text in texts),
     }
+
+
+def planned_visual_tokens(frames: int, duration_s: float, *, fps: float, tokens_per_group: int) -> int:
+    """Compact tokens of a video with so many shown frames and seconds, if training samples it as expected."""
+    return math.ceil(FrameSampling(fps=fps).planned_count(frames, duration_s) / GROUP_SIZE) * tokens_per_group
 
 
 @dataclass(frozen=True)
