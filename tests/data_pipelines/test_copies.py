@@ -89,6 +89,12 @@ def test_copies_of_a_near_duplicate_follow_it() -> None:
     assert why(decided)["s0"] == ["duplicate_perceptual"]
 
 
+def test_who_goes_as_an_exact_copy_does_not_stand_for_a_cluster() -> None:
+    near = {"cluster_id": 0, "dup_kind": "perceptual"}
+    videos = films({"key": "a"}, {**near, "key": "a"}, {**near, "duration_s": 5.0})
+    assert decide(videos, texts(), policy()).videos["dup_of"].to_pylist() == [None, "v0", None]
+
+
 def test_leaks_go_and_do_not_stay_for_their_copies() -> None:
     videos = films(
         {

@@ -27,14 +27,22 @@ def test_status_says_how_a_value_counts() -> None:
         {"health": None, "health_status": "error", "health_detail": "no index"},
         {"health": 0.1, "health_status": "proxy"},
         {"health": None, "health_status": None},
+        {"health": 0.1, "health_status": None},
         {"health": None, "health_status": "ok"},
     )
     decided = decide(videos, texts(), policy(low_health=HEALTH))
-    assert what(decided) == {"v0": "keep", "v1": "quarantine", "v2": "drop", "v3": "keep", "v4": "quarantine"}
+    assert what(decided) == {
+        "v0": "keep",
+        "v1": "quarantine",
+        "v2": "drop",
+        "v3": "keep",
+        "v4": "drop",
+        "v5": "quarantine",
+    }
     assert why(decided)["v1"] == ["health_error"]
     rows = [row for part in decided.verdicts("hash") for row in part.to_pylist() if row["signal"] == "health"]
-    assert [row["detail"] for row in rows] == ["na", "error: no index", "proxy", None, None]
-    assert [row["verdict"] for row in rows] == ["pass", "quarantine", "drop", "pass", "quarantine"]
+    assert [row["detail"] for row in rows] == ["na", "error: no index", "proxy", None, None, None]
+    assert [row["verdict"] for row in rows] == ["pass", "quarantine", "drop", "pass", "drop", "quarantine"]
 
 
 def test_a_failed_signal_that_no_rule_needs_harms_nobody() -> None:
