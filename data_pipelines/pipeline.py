@@ -121,7 +121,7 @@ def _require_some(config: PruneConfig, videos: pa.Table, decisions: Decisions) -
 def _summarize(
     config: PruneConfig, input_hash: str, records: Records, decisions: Decisions, places: pa.Table
 ) -> Summary:
-    splits = places["split"].to_pylist()
+    splits = [name for name in places["split"].to_pylist() if name is not None]
     return Summary(
         config_hash=config.hash(),
         input_hash=input_hash,
