@@ -7,7 +7,7 @@ SIDE = 64
 FLAT = np.uint64(0)
 """The hash of a frame without texture: it looks like any other such frame, and says nothing."""
 
-_FLAT_STD = 2.0  # levels of 255
+_FLAT_STD = 1.25  # levels of 255
 _WINDOW = 16  # pixels a side
 _BANDS, _STEPS, _APART = 4, 10, 2
 
@@ -29,7 +29,7 @@ def perceptual_hash(luma: np.ndarray) -> np.ndarray:
         luma: ``(n, 64, 64)`` uint8, whole frames squeezed to a square.
 
     Returns:
-        ``(n,)`` uint64; ``FLAT`` for frames whose standard deviation is below 2 of 255 levels, and for no other.
+        ``(n,)`` uint64; ``FLAT`` for frames whose standard deviation is below 1.25 of 255 levels, and for no other.
 
     Raises:
         ValueError: if ``luma`` has another shape or type.

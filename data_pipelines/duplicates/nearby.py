@@ -1,0 +1,166 @@
+"""Which videos may show the same: those that have moments with almost equal hashes, found by sorting.
+
+A moment is a frame and the one a second later, 128 bits: one frame alone is like too many others among a million
+videos. With its bits put in another order, it is a number; moments that look alike differ in few bits, and where the
+first ones aren't among them, they stand beside each other when these numbers are sorted. Done in 16 random orders (the
+idea of Charikar, "Similarity estimation techniques from rounding algorithms", 2002), n moments take O(n log n) steps,
+however many of them are equal.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_pipelines.duplicates.sequences import Looks, Sequences
+from recot.randomness import keyed_rng
+
+ORDERS = 16
+NEIGHBOURS = 4
+"""On each side."""
+SKETCH = 16
+"""Moments of a video that take part in an order: its smallest ones. Videos that share frames share many of these."""
+NEAR = 26
+"""Bits of 128 in which neighbours may differ."""
+
+_BLOCK = 1 << 20
+_OFFSET = 1 << 10
+_MOST_VIDEOS = 1 << 26
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Pairs of videos and how to lay one over the other: frame ``i`` of ``left`` beside ``i + shift`` of ``right``.
+
+    Attributes:
+        left, right: ``(n,)`` int64: videos.
+        shift: ``(n,)`` int64: half seconds.
+        mirrored: ``(n,)`` bool: the frames of ``left`` are mirrored.
+    """
+
+    left: np.ndarray
+    right: np.ndarray
+    shift: np.ndarray
+    mirrored: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def where(self, chosen: np.ndarray) -> "Hits":
+        """Some of them, by a mask or indices."""
+        return Hits(self.left[chosen], self.right[chosen], self.shift[chosen], self.mirrored[chosen])
+
+
+def find_nearby(sequences: Sequences, looks: Looks, searched: int, seed: int) -> Iterator[Hits]:
+    """For each order of bits, the pairs of videos that have neighbours; a pair may come again.
+
+    Args:
+        sequences: of V videos.
+        looks: of these.
+        searched: the first so many videos are searched for what is like the others, or all V for what is like each
+            other. In the latter case, and only there, ``left < right``.
+        seed: of the orders.
+
+    Raises:
+        ValueError: for more than 2 ** 26 videos or a video of more than 1024 hashes.
+    """
+    if len(sequences) > _MOST_VIDEOS or (len(sequences) and sequences.lengths.max() > _OFFSET):
+        raise ValueError(f"at most {_MOST_VIDEOS} videos with {_OFFSET} hashes each can be compared")
+    within = searched == len(sequences)
+    found_in = looks.videos >= (0 if within else searched)
+    asked_for = looks.videos < searched
+    for number in range(ORDERS):
+        order = keyed_rng("duplicates", "order of bits", seed, number).permutation(128)
+        index = _sorted_index(_sketch(sequences, looks, found_in, order, mirrored=False))
+        packed = [np.zeros(0, np.int64)]
+        for mirrored in (False, True) if len(index.keys) else ():
+            moments = _sketch(sequences, looks, asked_for, order, mirrored=mirrored)
+            packed += list(_beside(moments, index, mirrored=mirrored, ascending=within))
+        yield _unpack(np.unique(np.concatenate(packed)))
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Hashes of a frame and of a later one, the key that they are sorted by, the frame's place and its video."""
+
+    keys: np.ndarray
+    first: np.ndarray
+    later: np.ndarray
+    places: np.ndarray
+    videos: np.ndarray
+
+    def where(self, chosen: np.ndarray | slice) -> "_Moments":
+        return _Moments(*(part[chosen] for part in vars(self).values()))
+
+
+def _sketch(sequences: Sequences, looks: Looks, chosen: np.ndarray, order: np.ndarray, *, mirrored: bool) -> _Moments:
+    """The ``SKETCH`` smallest of each video."""
+    frames, videos, back = looks.frames[chosen], looks.videos[chosen], mirrored * sequences.mirrored_from
+    first, later = sequences.values[frames + back], sequences.values[looks.later[chosen] + back]
+    places = (frames - sequences.starts[videos]).astype(np.int32)
+    moments = _Moments(_keys(first, later, order), first, later, places, videos.astype(np.int32))
+    large = np.flatnonzero(np.bincount(videos, minlength=len(sequences))[videos] > SKETCH)
+    if not len(large):
+        return moments
+    large = large[np.lexsort((moments.keys[large], videos[large]))]
+    rank = np.arange(len(large)) - np.searchsorted(videos[large], videos[large])
+    kept = np.ones(len(videos), dtype=bool)
+    kept[large[rank >= SKETCH]] = False
+    return moments.where(kept)
+
+
+def _sorted_index(moments: _Moments) -> _Moments:
+    """By key, equal ones as they were; of neighbours that are from one video, the first."""
+    moments = moments.where(np.argsort(moments.keys, kind="stable"))
+    new = np.ones(len(moments.videos), dtype=bool)
+    new[1:] = moments.videos[1:] != moments.videos[:-1]
+    return moments.where(new)
+
+
+def _beside(moments: _Moments, index: _Moments, *, mirrored: bool, ascending: bool) -> Iterator[np.ndarray]:
+    """Packed hits of the moments among their neighbours in the index."""
+    moments = moments.where(np.argsort(moments.keys, kind="stable"))
+    for start in range(0, len(moments.keys), _BLOCK):
+        block = moments.where(slice(start, start + _BLOCK))
+        after = np.searchsorted(index.keys, block.keys)
+        for step in range(-NEIGHBOURS, NEIGHBOURS):
+            place = np.clip(after + step, 0, len(index.keys) - 1)
+            distance = np.bitwise_count(block.first ^ index.first[place])
+            distance += np.bitwise_count(block.later ^ index.later[place])
+            near = np.flatnonzero(distance <= NEAR)
+            place = place[near]
+            left, right = block.videos[near].astype(np.int64), index.videos[place].astype(np.int64)
+            shift = index.places[place] - block.places[near].astype(np.int64)
+            if ascending:
+                swapped = left > right
+                # Mirroring both videos changes nothing but which of them is called the mirrored one.
+                left, right = np.where(swapped, right, left), np.where(swapped, left, right)
+                shift = np.where(swapped, -shift, shift)
+            yield _pack(left, right, shift, mirrored)[left != right]
+
+
+def _keys(first: np.ndarray, later: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """``(n,)`` uint64: bit k is bit ``order[k]`` of the 128 of both hashes."""
+    place = np.zeros(128, np.uint64)
+    place[order[:64]] = np.uint64(1) << np.arange(64, dtype=np.uint64)
+    values = np.arange(256)
+    result = np.zeros(len(first), np.uint64)
+    for byte in range(16):
+        table = np.zeros(256, np.uint64)
+        for bit in range(8):
+            table |= np.where(values >> bit & 1, place[8 * byte + bit], np.uint64(0))
+        hashes, shift = (first, later)[byte // 8], np.uint64(8 * (byte % 8))
+        result |= table[(hashes >> shift).astype(np.uint8)]
+    return result
+
+
+def _pack(left: np.ndarray, right: np.ndarray, shift: np.ndarray, mirrored: bool) -> np.ndarray:
+    """One int64 a hit: 26 bits a video, 11 for the shift, the sign for whether it is mirrored."""
+    number = (left << 37) | (right << 11) | (shift + _OFFSET)
+    return ~number if mirrored else number
+
+
+def _unpack(packed: np.ndarray) -> Hits:
+    mirrored = packed < 0
+    number = np.where(mirrored, ~packed, packed)
+    return Hits(number >> 37, number >> 11 & (_MOST_VIDEOS - 1), (number & 2 * _OFFSET - 1) - _OFFSET, mirrored)

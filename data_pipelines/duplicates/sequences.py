@@ -1,0 +1,153 @@
+"""Hash sequences of many videos in flat arrays.
+
+Legend: V videos, F hashes of all videos together.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_pipelines.signals.perceptual_hash import FLAT
+
+MOST_LOOKS = 32
+LATER = 2
+"""Half seconds between the two frames of a pair."""
+_BLOCK = 1 << 20  # hashes looked at together
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """The perceptual hashes of V videos, one every half second, plain and of the mirrored frames.
+
+    Attributes:
+        values: ``(2 F,)`` uint64: all plain hashes, then all mirrored ones in the same order.
+        starts: ``(V,)`` int64: where a video's plain hashes begin.
+        lengths: ``(V,)`` int64: how many it has.
+        durations_s: ``(V,)`` float64 seconds, NaN where unknown.
+    """
+
+    values: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    durations_s: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def mirrored_from(self) -> int:
+        """How far behind its plain hash a frame's mirrored one is: F."""
+        return len(self.values) // 2
+
+    def take(self, videos: np.ndarray) -> "Sequences":
+        """Those of some videos, sharing the hashes."""
+        return Sequences(self.values, self.starts[videos], self.lengths[videos], self.durations_s[videos])
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Successive videos with about 2 ** 20 hashes together."""
+        ends = np.cumsum(self.lengths)
+        cuts = np.searchsorted(ends, np.arange(_BLOCK, int(ends[-1]) if len(ends) else 0, _BLOCK))
+        yield from (part for part in np.split(np.arange(len(self)), np.unique(cuts)) if len(part))
+
+
+def read_sequences(videos: pa.Table) -> Sequences:
+    """The columns ``hashes``, ``mirrored_hashes`` and ``duration_s`` of a table of videos, in its order.
+
+    Raises:
+        ValueError: if a video has more hashes of the one kind than of the other.
+    """
+    plain, mirrored = videos["hashes"], videos["mirrored_hashes"]
+    lengths = pc.fill_null(pc.list_value_length(plain), 0).to_numpy().astype(np.int64)
+    if not np.array_equal(lengths, pc.fill_null(pc.list_value_length(mirrored), 0).to_numpy()):
+        raise ValueError("a video has not as many mirrored hashes as plain ones")
+    values = [pc.list_flatten(column).to_numpy().astype(np.uint64) for column in (plain, mirrored)]
+    durations = pc.fill_null(videos["duration_s"].cast(pa.float64()), np.nan).to_numpy()
+    return Sequences(np.concatenate(values), np.cumsum(lengths) - lengths, lengths, durations)
+
+
+def joined(first: Sequences, second: Sequences) -> Sequences:
+    """The videos of both, those of the second behind those of the first."""
+    ours, theirs = first.mirrored_from, second.mirrored_from
+    parts = (first.values[:ours], second.values[:theirs], first.values[ours:], second.values[theirs:])
+    return Sequences(
+        np.concatenate(parts),
+        np.concatenate([first.starts, second.starts + ours]),
+        np.concatenate([first.lengths, second.lengths]),
+        np.concatenate([first.durations_s, second.durations_s]),
+    )
+
+
+def ragged(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``start, start + 1, ...`` for each ``(start, length)``: the numbers, and which pair each is from, both int64."""
+    owner = np.repeat(np.arange(len(starts)), lengths)
+    before = np.cumsum(lengths) - lengths
+    return np.arange(len(owner)) + np.repeat(starts - before, lengths), owner
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What different things a video shows.
+
+    Attributes:
+        of_frame: ``(F,)`` int8: number of the frame's look in its video, -1 for flat frames and from the 33rd look on.
+        novelty: ``(V, 32)`` float32: how much of a look is new: the bits in which it differs from the most similar one
+            before it, divided by the 32 of chance; 1 at most, and for the first look.
+        count: ``(V,)`` int64: looks; each frame from the 33rd look on counts as one.
+        frames: ``(n,)`` int64: indices of frames that aren't flat, ascending by video, each together with
+        later: ``(n,)`` int64: the frame one second later, itself where the video is over. Of pairs of equal hashes in
+            a video, the first.
+        videos: ``(n,)`` int64: the videos that these are from.
+    """
+
+    of_frame: np.ndarray
+    novelty: np.ndarray
+    count: np.ndarray
+    frames: np.ndarray
+    later: np.ndarray
+    videos: np.ndarray
+
+
+def find_looks(sequences: Sequences, radius: int) -> Looks:
+    """Greedy: the first frame without a look begins one, and those within ``radius`` bits of it belong to it."""
+    of_frame = np.full(sequences.mirrored_from, -1, dtype=np.int8)
+    novelty = np.zeros((len(sequences), MOST_LOOKS), np.float32)
+    count, single, later, single_of = ([np.zeros(0, int)] for _ in range(4))
+    for block in sequences.blocks():
+        frames, owner = ragged(sequences.starts[block], sequences.lengths[block])
+        shown = sequences.values[frames] != FLAT
+        frames, owner = frames[shown], owner[shown]
+        hashes = sequences.values[frames]
+        end = (sequences.starts + sequences.lengths)[block[owner]]
+        after = np.where(frames + LATER < end, frames + LATER, frames)
+        once = _first_of_each(owner, hashes, sequences.values[after])
+        single.append(frames[once])
+        later.append(after[once])
+        single_of.append(block[owner[once]])
+        looks = np.zeros(len(block), int)
+        closest = np.full(len(frames), 32)  # to any look so far
+        for number in range(MOST_LOOKS):
+            seen, begin, which = np.unique(owner, return_index=True, return_inverse=True)
+            looks[seen] += 1
+            novelty[block[seen], number] = closest[begin] / 32
+            distance = np.bitwise_count(hashes ^ hashes[begin][which])
+            alike = distance <= radius
+            of_frame[frames[alike]] = number
+            closest = np.minimum(closest, distance)[~alike]
+            frames, owner, hashes = frames[~alike], owner[~alike], hashes[~alike]
+            if not len(frames):
+                break
+        count.append(looks + np.bincount(owner, minlength=len(block)))
+    return Looks(of_frame, novelty, *(np.concatenate(parts) for parts in (count, single, later, single_of)))
+
+
+def _first_of_each(*values: np.ndarray) -> np.ndarray:
+    """Indices, ascending, of the first of equal tuples."""
+    order = np.lexsort(values[::-1])
+    new = np.zeros(len(order), dtype=bool)
+    new[:1] = True
+    for value in values:
+        new[1:] |= value[order][1:] != value[order][:-1]
+    return np.sort(order[new])
