@@ -108,11 +108,17 @@ def test_annotations_with_bad_rows_and_bad_videos(
     assert [short["frames"][name] for name in told] == [
         3,
         4,
-        "one group of the Dynamic Token Synthesizer",
+        "pruning.policy.rules.too_few_frames.min (one group of the Dynamic Token Synthesizer)",
         "drop",
         "too_few_frames",
     ]
-    assert [short["health"][name] for name in told] == [1, 0.95, "ours", "pass", None]
+    assert [short["health"][name] for name in told] == [
+        1,
+        0.95,
+        "pruning.policy.rules.low_health.min (ours)",
+        "pass",
+        None,
+    ]
     kept = pq.read_table(output / "manifest.parquet").to_pylist()
     assert {row["sample_id"]: row["shard_row"] for row in kept if row["decision"] == "keep"} == {
         "q0": 0,

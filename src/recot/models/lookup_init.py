@@ -2,10 +2,10 @@
 
 To find what is said of "red circle", a token must know what stands before it, and find tokens alike. From random
 weights, a small model takes most of its training to come to that. Here it starts close by: heads that attend a given
-number of tokens back; heads whose queries equal their keys and whose outputs undo their values, which attend to what is
-alike and repeat it (mimetic initialization, arXiv 2305.09828); heads that attend to tokens after one alike, as induction
-heads do (arXiv 2209.11895); and heads that attend to what is alike and say what stood before it, as one names the letter
-of an option. Which heads, and all numbers, are our choice. Training may change all of it.
+number of tokens back; heads whose queries equal their keys and whose outputs undo their values, which attend to what
+is alike and repeat it (mimetic initialization, arXiv 2305.09828); heads that attend to tokens after one alike, as
+induction heads do (arXiv 2209.11895); and heads that attend to what is alike and say what stood before it, as one names
+the letter of an option. Which heads, and all numbers, are our choice. Training may change all of it.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ NOT_SELF_FREQUENCIES, NOT_SELF = 5, 3.0  # bias against attending to the very sa
 def start_looking_up(model: Any, shift_heads: Sequence[Sequence[int]]) -> None:
     """Change fresh weights in place: shift heads, and in layers from 1 on heads that look up what shift heads brought.
 
-    In these layers, the last head attends to tokens after one alike (at the distance of layer 0's first shift head), the
-    one before it says what stood before what is alike, and the third from last attends after one alike at the distance
+    In these layers, the last head attends to tokens after one alike, at the distance of layer 0's first shift head; the
+    one before it says what stood before what is alike; and the third from last attends after one alike at the distance
     of layer 0's second shift head. All others attend to what is alike.
 
     Args:
