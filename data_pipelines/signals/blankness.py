@@ -6,6 +6,7 @@ from data_pipelines.signals.signal import Signal
 
 _FLAT_STD = 4.0
 _SAME_MEAN = 4.0
+_BLOCK = 256  # frames at a time: NumPy takes eight times their memory for a standard deviation
 
 
 def blankness(luma: np.ndarray) -> Signal:
@@ -26,4 +27,5 @@ def blankness(luma: np.ndarray) -> Signal:
     means = luma.mean((1, 2))
     step = np.abs(np.diff(means))
     stays = np.concatenate([step[:1], step]) < _SAME_MEAN if len(means) > 1 else np.ones(1, dtype=bool)
-    return Signal(float(((luma.std((1, 2)) < _FLAT_STD) & stays).mean()))
+    deviations = np.concatenate([luma[i : i + _BLOCK].std((1, 2)) for i in range(0, len(luma), _BLOCK)])
+    return Signal(float(((deviations < _FLAT_STD) & stays).mean()))

@@ -313,7 +313,7 @@ def test_what_is_kept_is_bounded(frames: int, interval_s: float, start_s: float,
     hashes = -(-n // plan.hash_step)
     assert hashes <= 512
     assert plan.hash_step == 1 or (hashes > 256 and plan.hash_step.bit_count() == 1)
-    assert len(plan.pairs) == min(n - 1, 32, max(8, round(facts.duration_s / 2)))
+    assert len(plan.pairs) == min(n - 1, 32, max(4, round(facts.duration_s / 2)))
     assert 1 <= len(plan.detail) <= 64
     assert len(plan.shots) == count
     for chosen in (plan.samples, plan.shots):
