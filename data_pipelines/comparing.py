@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from data_pipelines.duplicates import DuplicateSettings, find_duplicates
+from data_pipelines.leaks import text_leaks, video_leaks
 from data_pipelines.scoring import Scored, beside
 
 
@@ -16,4 +17,8 @@ def compare(scored: Scored, evaluation: Sequence[Scored], settings: DuplicateSet
         settings: what counts as the same.
     """
     found = find_duplicates(scored.videos, settings=settings).drop_columns(["video_id"])
-    return replace(scored, videos=beside(scored.videos, found))
+    videos, samples = beside(scored.videos, found), scored.samples
+    if evaluation:
+        videos = beside(videos, video_leaks(videos, [other.videos for other in evaluation], settings))
+        samples = beside(samples, text_leaks(samples, [other.samples for other in evaluation]))
+    return replace(scored, videos=videos, samples=samples)
