@@ -143,7 +143,7 @@ def _read(
         VideoError: ``timeout``, ``decode_failed``, or if the source can't be opened any more.
     """
     deadline = Deadline(str(path), limits.timeout_s)
-    seen = FrameCollector(plan, frames=facts.frames, side=settings.frame_size)
+    seen = FrameCollector(plan, frames=facts.frames, fps=facts.fps, side=settings.frame_size)
     try:
         packets = read_packet_facts(path, facts, limits, deadline)
         for number, frame in sequential_frames(path, facts, limits, deadline):
@@ -174,7 +174,9 @@ def _signals(facts: VideoProbe, plan: Plan, packets: PacketFacts, seen: FrameCol
         "blur": blur(detail),
         "static": staticness(small),
         "motion": motion(np.array(pairs, dtype=np.uint8)),
-        "cuts_per_min": cuts_per_minute(seen.cut_scores, facts.times_s[seen.decoded], duration_s=facts.duration_s),
+        "cuts_per_min": cuts_per_minute(
+            np.array(seen.cuts.scores), facts.times_s[seen.cuts.numbers], duration_s=facts.duration_s
+        ),
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from data_pipelines.signals.cuts import content_scores
+from data_pipelines.media_cuts import CutScanner
 from data_pipelines.signals.motion import WIDTH as DETAIL_WIDTH
 from data_pipelines.signals.perceptual_hash import SIDE as HASH_SIDE
 from recot.video_io import FrameSampling, VideoProbe
@@ -24,7 +24,6 @@ FEWEST_PAIRS = 4
 _SECONDS_A_PAIR = 2.0
 _SMALL = (64, 36)  # width, height
 _DETAIL_HEIGHTS = (16, 448)
-_BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,10 @@ class FrameCollector:
             that did, or the last of all.
         shot_numbers: their frame numbers.
         decoded: (frames,) bool, whether a frame came out clean.
+        cuts: scores of successive frames.
     """
 
-    def __init__(self, plan: Plan, *, frames: int, side: int) -> None:
+    def __init__(self, plan: Plan, *, frames: int, fps: float, side: int) -> None:
         self._plan = plan
         self._side = side
         n = len(plan.samples)
@@ -85,22 +85,20 @@ class FrameCollector:
         self.shots: list[np.ndarray] = []
         self.shot_numbers: list[int] = []
         self.decoded = np.zeros(frames, dtype=bool)
+        self.cuts = CutScanner(fps)
         self._sample_numbers: list[int] = plan.samples.tolist()  # compared with at each frame: faster than an array
         self._shots_due: list[int] = plan.shots.tolist()
         self._detail_places = set(plan.detail.tolist())
         self._next_sample = 0
         self._last: tuple[int, VideoFrame] | None = None
-        self._scores: list[np.ndarray] = []
-        self._block = np.empty((_BLOCK + 1, *_SMALL[::-1], 3), dtype=np.uint8)
-        self._filled = 0
         # One converter a purpose: each keeps its tables for one size.
-        self._to_small, self._to_detail, self._to_shot = VideoReformatter(), VideoReformatter(), VideoReformatter()
+        self._to_detail, self._to_shot = VideoReformatter(), VideoReformatter()
 
     def add(self, number: int, frame: VideoFrame) -> None:
         """Take frame ``number``; numbers ascend."""
         self.decoded[number] = True
         self._last = number, frame
-        self._add_to_cuts(frame)
+        self.cuts.add(number, frame)
         samples = self._sample_numbers
         while self._next_sample < len(samples) and samples[self._next_sample] < number:
             self._next_sample += 1
@@ -111,29 +109,10 @@ class FrameCollector:
 
     def finish(self) -> None:
         """After the last frame: it stands for what is still missing of the encoder's frames."""
-        self._score_block()
+        self.cuts.finish()
         if self._last is not None:
             number, frame = self._last
             self._add_shots(number, frame, until=self._shots_due[-1])
-
-    @property
-    def cut_scores(self) -> np.ndarray:
-        """(decoded frames - 1,) float64, see ``content_scores``."""
-        return np.concatenate(self._scores) if self._scores else np.empty(0)
-
-    def _add_to_cuts(self, frame: VideoFrame) -> None:
-        # One pixel of each cell: their mean would hide changes of what is finely textured, and takes ten times as long.
-        converted = self._to_small.reformat(frame, *_SMALL, "bgr24", interpolation="POINT", threads=1)
-        self._block[self._filled] = converted.to_ndarray()
-        self._filled += 1
-        if self._filled == len(self._block):
-            self._score_block()
-
-    def _score_block(self) -> None:
-        if self._filled > 1:
-            self._scores.append(content_scores(self._block[: self._filled]))
-            self._block[0] = self._block[self._filled - 1]
-            self._filled = 1
 
     def _add_samples(self, number: int, frame: VideoFrame) -> None:
         place = self._next_sample

@@ -11,21 +11,20 @@ SHORTEST_SHOT_S = 0.5
 _EPSILON_S = 1e-6
 
 
-def content_scores(bgr: np.ndarray) -> np.ndarray:
-    """How much each frame differs from the one before: mean absolute difference of hue, saturation and value.
+def to_hsv(bgr: np.ndarray) -> np.ndarray:
+    """(h, w, 3) uint8: hue from 0 to 179, saturation and value from 0 to 255."""
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2HSV)
 
-    In levels; hue goes from 0 to 179, saturation and value from 0 to 255. This is the score of PySceneDetect's
-    ``ContentDetector`` (equal weights of the three, no edges).
+
+def content_score(before: np.ndarray, after: np.ndarray) -> float:
+    """How much a frame differs from another: mean absolute difference of hue, saturation and value, in levels.
+
+    This is the score of PySceneDetect's ``ContentDetector`` (equal weights of the three, no edges).
 
     Args:
-        bgr: (n, h, w, 3) uint8, n at least 1.
-
-    Returns:
-        (n - 1,) float64.
+        before, after: (h, w, 3) uint8 of ``to_hsv``.
     """
-    n, height, width, _ = bgr.shape
-    hsv = cv2.cvtColor(bgr.reshape(n * height, width, 3), cv2.COLOR_BGR2HSV).reshape(n, -1)
-    return cv2.absdiff(hsv[1:], hsv[:-1]).mean(1) if n > 1 else np.empty(0)
+    return cv2.norm(before, after, cv2.NORM_L1) / before.size
 
 
 def find_cuts(scores: np.ndarray, times_s: np.ndarray) -> np.ndarray:
@@ -35,7 +34,7 @@ def find_cuts(scores: np.ndarray, times_s: np.ndarray) -> np.ndarray:
     and 15 frames of 30 a second; in seconds, they fit any frame rate.
 
     Args:
-        scores: (n - 1,) of ``content_scores``.
+        scores: (n - 1,) ``content_score`` of each frame after the one before.
         times_s: (n,) presentation times of the frames, ascending, n at least 1.
 
     Returns:

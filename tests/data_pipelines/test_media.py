@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipelines.media import MediaScores, MediaSettings, score_media
+from data_pipelines.media_cuts import CutScanner
 from data_pipelines.media_frames import plan_frames
 from data_pipelines.media_rows import ROW_SCHEMA, from_row, to_row
+from data_pipelines.signals.cuts import find_cuts
 from data_pipelines.signals.perceptual_hash import perceptual_hash
 from data_pipelines.supervised import Failure, SupervisedPool
 from recot.tiny_world.elements import Scene
@@ -337,3 +339,23 @@ def test_workers_agree(good: list[bytes], tmp_path: Path) -> None:
     with pool:
         found = [outcome.result for outcome in pool.map(paths)]
     assert found == [function(path) for path in paths]
+
+
+@pytest.mark.parametrize("fps", [10, 24, 30, 60])
+def test_cuts_are_found_to_the_frame_at_every_rate(fps: int, put: Callable[..., Path]) -> None:
+    rng = np.random.default_rng(fps)
+    starts = [0, fps + 1, 2 * fps + 2, 3 * fps + 1, 4 * fps]
+    pictures = rng.integers(0, 256, (5, 8, 8, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+    shown = [pictures[np.searchsorted(starts, i, side="right") - 1] for i in range(5 * fps)]
+    frames = [np.roll(picture, i * 10 // fps, axis=1) for i, picture in enumerate(shown)]
+    path = put(encode_mp4(frames, size=64, fps=fps))
+    scanner = CutScanner(fps)
+    with av.open(str(path)) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            scanner.add(number, frame)
+    scanner.finish()
+    assert scanner.numbers[0] == 0
+    assert scanner.numbers[-1] == 5 * fps - 1
+    cuts_s = find_cuts(np.array(scanner.scores), np.array(scanner.numbers) / fps)
+    assert cuts_s.tolist() == pytest.approx([start / fps for start in starts[1:]])
+    assert value(score(path), "cuts_per_min") == pytest.approx(4 * 60 / 5)
