@@ -29,7 +29,7 @@ from recot.errors import ConfigError, DataError, RecotError
 _QUIET = {"DAFT_ANALYTICS_ENABLED": "0", "DAFT_PROGRESS_BAR": "0"}
 _LARGEST_BATCH = 32
 _LONGEST_TEARDOWN_S = 20.0
-_BATCHES_A_WORKER = 16
+_BATCHES_A_WORKER = 32
 """At least so many, if there are enough items, to even out slow batches and to move the progress bar."""
 
 
@@ -176,8 +176,8 @@ def _connect(address: str) -> None:
         ray.init(address, runtime_env={"env_vars": _QUIET}, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError) as error:
         raise ConfigError(
-            f"engine.address={address}: no Ray cluster can be reached there ({error}). Start one with `ray start "
-            "--head`, or set engine.address=null to run on this machine."
+            f"engine.address={address}: no Ray cluster can be reached there ({str(error).strip().splitlines()[-1]}). "
+            "Start one with `ray start --head`, or set engine.address=null to run on this machine."
         ) from error
 
 
