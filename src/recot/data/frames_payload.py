@@ -2,15 +2,16 @@
 
 Legend: n stored frames of a video, k frames that are read, H W frame size.
 
-An npz that isn't compressed, without pickled objects, in this order: ``times_s`` (n,) float64 presentation seconds;
-``fps`` () float64, frames a second that were sampled; ``size`` (2,) int64, (H, W) in pixels; ``offsets`` (n + 1,)
-int64 and ``jpeg`` (bytes,) uint8, frame j being ``jpeg[offsets[j]:offsets[j + 1]]``; ``crc32`` (n,) uint32 of each.
-JPEG, because frames as they are take 6 to 20 times the space and are read barely faster (benchmarks/results).
+An npz that isn't compressed, without pickled objects: ``times_s`` (n,) float64 presentation seconds; ``fps`` ()
+float64, frames a second that were sampled; ``size`` (2,) int64, (H, W) in pixels; ``offsets`` (n + 1,) int64,
+``crc32`` (n,) uint32 and ``jpeg`` (bytes,) uint8: frame j is ``jpeg[offsets[j]:offsets[j + 1]]``, checked by
+``crc32[j]``.
+JPEG, because frames as they are take 5 to 13 times the space (benchmarks/results/prune_frames_media.md).
 """
 
 import io
 import math
-import tokenize
+import re
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -21,15 +22,16 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 _DTYPES = {"times_s": "<f8", "fps": "<f8", "size": "<i8", "offsets": "<i8", "crc32": "<u4", "jpeg": "|u1"}
-_NPY_HEADER = 256  # bytes; NumPy's own take 128
+_NPY_HEADER = 192  # bytes; NumPy's own take 128
 _LOCAL_HEADER = 30  # bytes of a zip member's header before its name
 _MAX_SIDE = 8192  # pixels
 _MAX_TABLE = 2**28  # bytes; the times of a day of video take 700 KB a frame a second
-_BROKEN = (
-    *(ValueError, KeyError, EOFError, OSError, NotImplementedError, RuntimeError, zipfile.BadZipFile),
-    *(SyntaxError, tokenize.TokenError),
+_BROKEN = (ValueError, KeyError, EOFError, OSError, NotImplementedError, RuntimeError, zipfile.BadZipFile)
+"""What ``zipfile`` raises about forged files."""
+_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '([^']{3})', 'fortran_order': False, 'shape': \((\d{0,18}),?\), \} *\n", re.DOTALL
 )
-"""What ``zipfile`` and NumPy raise about forged files."""
+"""What NumPy writes before the values of an array of at most one axis. Its own reader takes ten times as long."""
 
 
 def encode_frames(jpegs: Sequence[bytes], *, times_s: np.ndarray, fps: float, size: tuple[int, int]) -> bytes:
@@ -74,8 +76,8 @@ class FramesPayload:
         self._file = file
         try:
             with zipfile.ZipFile(file) as archive:
-                found = {name: _array(archive, name) for name in _DTYPES if name != "jpeg"}
-                self._start, length = _array_place(archive, file, "jpeg")
+                found = {name: _array(archive, file, name) for name in _DTYPES if name != "jpeg"}
+                (length,), self._start = _array_place(archive, file, "jpeg")
         except _BROKEN as error:
             raise ValueError(f"not an npz with the arrays {', '.join(_DTYPES)}: {error}") from error
         self.times_s, self._offsets, self._crc32 = found["times_s"], found["offsets"], found["crc32"]
@@ -132,37 +134,35 @@ class FramesPayload:
         return content
 
 
-def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def _array(archive: zipfile.ZipFile, file: BinaryIO, name: str) -> np.ndarray:
     """A whole array, checked against the archive's CRC-32."""
     info = archive.getinfo(f"{name}.npy")
-    if info.compress_type != zipfile.ZIP_STORED or info.file_size > _MAX_TABLE:
-        raise ValueError(f"{info.filename} is compressed or too large ({info.file_size} bytes)")
-    content = archive.read(info)
-    shape, start = _npy_header(content[:_NPY_HEADER], name)
-    values = np.frombuffer(content, dtype=_DTYPES[name], offset=start)
-    return values.reshape(shape)
+    if info.file_size > _MAX_TABLE:
+        raise ValueError(f"{info.filename} has {info.file_size} bytes")
+    shape, start = _array_place(archive, file, name)
+    values_size = math.prod(shape) * np.dtype(_DTYPES[name]).itemsize
+    file.seek(start + values_size - info.file_size)
+    content = file.read(info.file_size)
+    if zlib.crc32(content) != info.CRC:
+        raise ValueError(f"bad CRC-32 of {info.filename}")
+    return np.frombuffer(content, dtype=_DTYPES[name], offset=info.file_size - values_size).reshape(shape)
 
 
-def _array_place(archive: zipfile.ZipFile, file: BinaryIO, name: str) -> tuple[int, int]:
-    """Byte of the file where an array of bytes starts, and its length."""
+def _array_place(archive: zipfile.ZipFile, file: BinaryIO, name: str) -> tuple[tuple[int, ...], int]:
+    """Shape of an array of the expected type, and the byte of the file where its values start."""
     info = archive.getinfo(f"{name}.npy")
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{info.filename} is compressed")
     file.seek(info.header_offset)
     local = file.read(_LOCAL_HEADER)
     names = int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
     data = info.header_offset + _LOCAL_HEADER + names
     file.seek(data)
-    shape, start = _npy_header(file.read(_NPY_HEADER), name)
-    if info.compress_type != zipfile.ZIP_STORED or shape != (info.file_size - start,):
+    header = _HEADER.match(file.read(_NPY_HEADER))
+    if header is None or header[1].decode() != _DTYPES[name]:
+        raise ValueError(f"{info.filename} doesn't start like an array of {_DTYPES[name]}")
+    shape = (int(header[2]),) if header[2] else ()
+    values_size = math.prod(shape) * np.dtype(_DTYPES[name]).itemsize
+    if info.file_size != header.end() + values_size:
         raise ValueError(f"{info.filename} has {info.file_size} bytes for an array of shape {shape}")
-    return data + start, shape[0]
-
-
-def _npy_header(content: bytes, name: str) -> tuple[tuple[int, ...], int]:
-    """Shape of an array of the expected type, and the byte where its values start."""
-    header = io.BytesIO(content)
-    if np.lib.format.read_magic(header) != (1, 0):
-        raise ValueError(f"{name} is in another format than NumPy's 1.0")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(header, max_header_size=_NPY_HEADER)
-    if dtype.str != _DTYPES[name] or fortran_order:
-        raise ValueError(f"{name} is of {dtype}, expected {_DTYPES[name]}")
-    return shape, header.tell()
+    return shape, data + header.end()

@@ -12,7 +12,7 @@ from recot.data.shards import ShardFolder
 from recot.errors import ConfigError, DataError
 from recot.video_io import FrameSampling
 
-_BUFFER = 1 << 14  # bytes read at a time where a payload's tables are
+_BUFFER = 1 << 15  # bytes read at a time where a payload's tables are
 
 
 class StoredFrames:
