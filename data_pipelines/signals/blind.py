@@ -3,6 +3,10 @@
 Source: DATA.md, after GDO (arXiv 2603.12478), which compares the loss with and without the video, and the filters of
 Video-R1 and VidGround, which drop what a language model alone gets right. Rotating the options, and all thresholds,
 are ours. NLL is the negative log likelihood in nats.
+
+The model must be unsure where it can't know. One that always had the facts when it was asked is sure of its guesses,
+one in four of which is right: of the tiny world's good questions with options, 13 % were right under every rotation for
+such a model, and none once it had been asked planted questions without facts as well.
 """
 
 import math
@@ -47,7 +51,9 @@ def blind_choice(nll: np.ndarray, right: int) -> tuple[Signal, Signal]:
     ``blind_margin`` is the NLL of the likeliest wrong option minus that of the right one, letters averaged over
     rotations: how sure the model is, in nats; above 0 it prefers the right one.
 
-    Default: drop where ``blind_right`` is 1 and ``blind_margin`` large enough.
+    Default: drop above a margin of 2 (ours). A model that has the letter wrong once may be sure all the same, and one
+    that is right each time unsure. On the tiny world (seed 1), good questions reach 0.6, and 1.3 in free form; those
+    that need no video have 3.2 and more.
 
     Args:
         nll: (n, n) float64, NLL of the letter of option o (column) under rotation r (row), without the video.
