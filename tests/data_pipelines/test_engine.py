@@ -205,7 +205,6 @@ def test_a_ray_cluster_gives_the_same_files(unbroken: Path, tmp_path: Path) -> N
     subprocess.run(
         [sys.executable, "-c", code, tmp_path, address, *KINDS],
         cwd=REPO,
-        env={**os.environ, "PYTHONPATH": str(REPO)},
         check=True,
         timeout=WAIT_S,
     )
