@@ -1,10 +1,10 @@
 """Which videos may show the same: those that have moments with almost equal hashes, found by sorting.
 
-A moment is a frame and the one a second later, 128 bits: one frame alone is like too many others among a million
-videos. With its bits put in another order, it is a number; moments that look alike differ in few bits, and where the
-first ones aren't among them, they stand beside each other when these numbers are sorted. Done in 16 random orders (the
-idea of Charikar, "Similarity estimation techniques from rounding algorithms", 2002), n moments take O(n log n) steps,
-however many of them are equal.
+A moment is a frame and those one and two seconds later, 192 bits: one frame alone is like too many others among a
+million videos. With its bits put in another order, it is a number; moments that look alike differ in few bits, and
+where the first ones aren't among them, they stand beside each other when these numbers are sorted. Done in 16 random
+orders (the idea of Charikar, "Similarity estimation techniques from rounding algorithms", 2002), n moments take
+O(n log n) steps, however many of them are equal.
 """
 
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ NEIGHBOURS = 4
 """On each side."""
 SKETCH = 16
 """Moments of a video that take part in an order: its smallest ones. Videos that share frames share many of these."""
-NEAR = 26
-"""Bits of 128 in which neighbours may differ."""
+NEAR = 52
+"""Bits of 192 in which neighbours may differ."""
 
 _BLOCK = 1 << 20
 _OFFSET = 1 << 10
@@ -70,7 +70,7 @@ def find_nearby(sequences: Sequences, looks: Looks, searched: int, seed: int) ->
     found_in = looks.videos >= (0 if within else searched)
     asked_for = looks.videos < searched
     for number in range(ORDERS):
-        order = keyed_rng("duplicates", "order of bits", seed, number).permutation(128)
+        order = keyed_rng("duplicates", "order of bits", seed, number).permutation(192)
         index = _sorted_index(_sketch(sequences, looks, found_in, order, mirrored=False))
         packed = [np.zeros(0, np.int64)]
         for mirrored in (False, True) if len(index.keys) else ():
@@ -81,11 +81,10 @@ def find_nearby(sequences: Sequences, looks: Looks, searched: int, seed: int) ->
 
 @dataclass(frozen=True)
 class _Moments:
-    """Hashes of a frame and of a later one, the key that they are sorted by, the frame's place and its video."""
+    """``(n, 3)`` hashes, ``(n,)`` keys that they are sorted by, places of the first frame in the video, and videos."""
 
+    hashes: np.ndarray
     keys: np.ndarray
-    first: np.ndarray
-    later: np.ndarray
     places: np.ndarray
     videos: np.ndarray
 
@@ -95,10 +94,10 @@ class _Moments:
 
 def _sketch(sequences: Sequences, looks: Looks, chosen: np.ndarray, order: np.ndarray, *, mirrored: bool) -> _Moments:
     """The ``SKETCH`` smallest of each video."""
-    frames, videos, back = looks.frames[chosen], looks.videos[chosen], mirrored * sequences.mirrored_from
-    first, later = sequences.values[frames + back], sequences.values[looks.later[chosen] + back]
-    places = (frames - sequences.starts[videos]).astype(np.int32)
-    moments = _Moments(_keys(first, later, order), first, later, places, videos.astype(np.int32))
+    frames, videos = looks.moments[chosen], looks.videos[chosen]
+    hashes = sequences.values[frames + mirrored * sequences.mirrored_from]
+    places = (frames[:, 0] - sequences.starts[videos]).astype(np.int32)
+    moments = _Moments(hashes, _keys(hashes, order), places, videos.astype(np.int32))
     large = np.flatnonzero(np.bincount(videos, minlength=len(sequences))[videos] > SKETCH)
     if not len(large):
         return moments
@@ -125,9 +124,7 @@ def _beside(moments: _Moments, index: _Moments, *, mirrored: bool, ascending: bo
         after = np.searchsorted(index.keys, block.keys)
         for step in range(-NEIGHBOURS, NEIGHBOURS):
             place = np.clip(after + step, 0, len(index.keys) - 1)
-            distance = np.bitwise_count(block.first ^ index.first[place])
-            distance += np.bitwise_count(block.later ^ index.later[place])
-            near = np.flatnonzero(distance <= NEAR)
+            near = np.flatnonzero(np.bitwise_count(block.hashes ^ index.hashes[place]).sum(1) <= NEAR)
             place = place[near]
             left, right = block.videos[near].astype(np.int64), index.videos[place].astype(np.int64)
             shift = index.places[place] - block.places[near].astype(np.int64)
@@ -139,18 +136,17 @@ def _beside(moments: _Moments, index: _Moments, *, mirrored: bool, ascending: bo
             yield _pack(left, right, shift, mirrored)[left != right]
 
 
-def _keys(first: np.ndarray, later: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """``(n,)`` uint64: bit k is bit ``order[k]`` of the 128 of both hashes."""
-    place = np.zeros(128, np.uint64)
+def _keys(hashes: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """``(n,)`` uint64: bit k is bit ``order[k]`` of the 192 of three hashes."""
+    place = np.zeros(order.size, np.uint64)
     place[order[:64]] = np.uint64(1) << np.arange(64, dtype=np.uint64)
     values = np.arange(256)
-    result = np.zeros(len(first), np.uint64)
-    for byte in range(16):
+    result = np.zeros(len(hashes), np.uint64)
+    for byte in range(order.size // 8):
         table = np.zeros(256, np.uint64)
         for bit in range(8):
             table |= np.where(values >> bit & 1, place[8 * byte + bit], np.uint64(0))
-        hashes, shift = (first, later)[byte // 8], np.uint64(8 * (byte % 8))
-        result |= table[(hashes >> shift).astype(np.uint8)]
+        result |= table[(hashes[:, byte // 8] >> np.uint64(8 * (byte % 8))).astype(np.uint8)]
     return result
 
 

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from data_pipelines.signals.perceptual_hash import FLAT
 
 MOST_LOOKS = 32
-LATER = 2
-"""Half seconds between the two frames of a pair."""
+MOMENT = np.array([0, 2, 4])
+"""Half seconds: frames that are looked for together."""
 _BLOCK = 1 << 20  # hashes looked at together
 
 
@@ -96,17 +96,16 @@ class Looks:
         novelty: ``(V, 32)`` float32: how much of a look is new: the bits in which it differs from the most similar one
             before it, divided by the 32 of chance; 1 at most, and for the first look.
         count: ``(V,)`` int64: looks; each frame from the 33rd look on counts as one.
-        frames: ``(n,)`` int64: indices of frames that aren't flat, ascending by video, each together with
-        later: ``(n,)`` int64: the frame one second later, itself where the video is over. Of pairs of equal hashes in
-            a video, the first.
+        moments: ``(n, 3)`` int64: indices of frames that aren't flat, ascending by video, and of those one and two
+            seconds later; where the video is over, the last one, and in videos of 10 hashes or more none. Of equal
+            hashes in a video, the first.
         videos: ``(n,)`` int64: the videos that these are from.
     """
 
     of_frame: np.ndarray
     novelty: np.ndarray
     count: np.ndarray
-    frames: np.ndarray
-    later: np.ndarray
+    moments: np.ndarray
     videos: np.ndarray
 
 
@@ -114,18 +113,15 @@ def find_looks(sequences: Sequences, radius: int) -> Looks:
     """Greedy: the first frame without a look begins one, and those within ``radius`` bits of it belong to it."""
     of_frame = np.full(sequences.mirrored_from, -1, dtype=np.int8)
     novelty = np.zeros((len(sequences), MOST_LOOKS), np.float32)
-    count, single, later, single_of = ([np.zeros(0, int)] for _ in range(4))
+    count, moments, videos = [np.zeros(0, int)], [np.zeros((0, len(MOMENT)), int)], [np.zeros(0, int)]
     for block in sequences.blocks():
         frames, owner = ragged(sequences.starts[block], sequences.lengths[block])
         shown = sequences.values[frames] != FLAT
         frames, owner = frames[shown], owner[shown]
         hashes = sequences.values[frames]
-        end = (sequences.starts + sequences.lengths)[block[owner]]
-        after = np.where(frames + LATER < end, frames + LATER, frames)
-        once = _first_of_each(owner, hashes, sequences.values[after])
-        single.append(frames[once])
-        later.append(after[once])
-        single_of.append(block[owner[once]])
+        moment, of = _moments(sequences, frames, block[owner])
+        moments.append(moment)
+        videos.append(of)
         looks = np.zeros(len(block), int)
         closest = np.full(len(frames), 32)  # to any look so far
         for number in range(MOST_LOOKS):
@@ -140,7 +136,17 @@ def find_looks(sequences: Sequences, radius: int) -> Looks:
             if not len(frames):
                 break
         count.append(looks + np.bincount(owner, minlength=len(block)))
-    return Looks(of_frame, novelty, *(np.concatenate(parts) for parts in (count, single, later, single_of)))
+    return Looks(of_frame, novelty, *(np.concatenate(parts) for parts in (count, moments, videos)))
+
+
+def _moments(sequences: Sequences, frames: np.ndarray, videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``(n, 3)`` and ``(n,)`` int64: different moments that begin with these frames, and their videos."""
+    length = sequences.lengths[videos]
+    last = sequences.starts[videos] + length - 1
+    kept = (frames + MOMENT[-1] <= last) | (length < 2 * (MOMENT[-1] + 1))
+    moments, videos = np.minimum(frames[kept, None] + MOMENT, last[kept, None]), videos[kept]
+    once = _first_of_each(videos, *sequences.values[moments].T)
+    return moments[once], videos[once]
 
 
 def _first_of_each(*values: np.ndarray) -> np.ndarray:
