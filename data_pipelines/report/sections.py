@@ -77,7 +77,7 @@ def signal_panels(kind: str, table: pa.Table, checks: Sequence[CheckFacts]) -> l
         sides = {check.low_is_bad for check in of_signal if check.bounds}
         label = f"{signal} of {len(values)} {kind}"
         chart = histogram(values, bounds, sides.pop() if len(sides) == 1 else None, label) if len(values) else None
-        found = {row["values"] or "none": row["counts"] for row in pc.value_counts(status).to_pylist()}
+        found = {row["values"] or "not measured": row["counts"] for row in pc.value_counts(status).to_pylist()}
         rules = [(code, threshold_words(check), n) for check in of_signal for code, n in check.reasons.items()]
         rules += [("", threshold_words(check), 0) for check in of_signal if check.bounds and not check.reasons]
         panels.append(SignalPanel(signal, of_signal[0].stage, chart, dict(sorted(found.items())), rules))
