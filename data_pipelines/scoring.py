@@ -35,7 +35,7 @@ from data_pipelines.vision_stage import (
     embed_item,
 )
 
-_TOP_K = 3  # frames that a sentence is compared with; a shot of a long video is on few of eight frames
+_TOP_K = 1  # frames that a sentence is compared with; of tiny-world captions, one told right from wrong best
 _SAME_COSINE = 0.9  # DATA.md: greedy frame clusters
 _TRY_AGAIN = ("fetch_failed", "stage_failed")
 """Failures that say nothing of the video: they are forgotten, so that the next run tries again."""
