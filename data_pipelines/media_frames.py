@@ -91,6 +91,7 @@ class FrameCollector:
         self._detail_places = set(plan.detail.tolist())
         self._next_sample = 0
         self._last: tuple[int, VideoFrame] | None = None
+        self._orientation: Orientation | None = None
         # One converter a purpose: each keeps its tables for one size.
         self._to_detail, self._to_shot = VideoReformatter(), VideoReformatter()
 
@@ -131,7 +132,7 @@ class FrameCollector:
 
     def _detail_luma(self, frame: VideoFrame) -> np.ndarray:
         """(h, w) uint8, as shown."""
-        orientation = frame_orientation(frame)
+        orientation = self._orientation_of(frame)
         shown = (frame.height, frame.width) if orientation.transpose else (frame.width, frame.height)
         width = min(shown[0], DETAIL_WIDTH)
         height = int(np.clip(round(shown[1] * width / shown[0]), *_DETAIL_HEIGHTS))
@@ -147,9 +148,15 @@ class FrameCollector:
         shown = np.empty((self._side, self._side, 3), dtype=np.uint8)
         # Size and order as in training: stretched bilinearly, then turned.
         converted = self._to_shot.reformat(frame, self._side, self._side, "rgb24", threads=1)
-        frame_orientation(frame).copy(converted.to_ndarray(), shown)
+        self._orientation_of(frame).copy(converted.to_ndarray(), shown)
         self.shots += [shown] * due
         self.shot_numbers += [number] * due
+
+    def _orientation_of(self, frame: VideoFrame) -> Orientation:
+        """The first frame's, for all: a frame whose side data was asked for stays until Python looks for cycles."""
+        if self._orientation is None:
+            self._orientation = frame_orientation(frame)
+        return self._orientation
 
 
 def _upright(image: np.ndarray, orientation: Orientation) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The media stage on good files: what it keeps of them, at which times, and that all workers agree."""
 
+import gc
 import hashlib
 import io
 from collections.abc import Callable
@@ -235,3 +236,15 @@ def test_cuts_are_found_to_the_frame_at_every_rate(fps: int, put: Callable[..., 
     cuts_s = find_cuts(np.array(scanner.scores), np.array(scanner.numbers) / fps)
     assert cuts_s.tolist() == pytest.approx([start / fps for start in starts[1:]])
     assert value(score(path), "cuts_per_min") == pytest.approx(4 * 60 / 5)
+
+
+def test_no_decoded_frame_is_kept(put: Callable[..., Path]) -> None:
+    path = put(make_clip(constant_rate(60, interval_ms=500), rotation=(90, False, False)))  # all 60 are sampled
+    gc.collect()
+    gc.disable()
+    try:
+        score(path)
+        left = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left <= 2
