@@ -121,7 +121,7 @@ def is_true(row: dict[str, Any], seen: list[Shown], cut: list[float]) -> bool:
     elif question.startswith("How many times"):
         answers = {str(len(asked))} - {"0"}
     elif question.startswith("When is"):
-        answers = {f"from {s.t0:.2f} s to {s.t1:.2f} s" for s in asked}
+        answers = {f"from {s.t0:.2f} to {s.t1:.2f} s" for s in asked}
     elif question.startswith("Which of these objects appears"):
         there = sorted((s for s in seen if s.name in listed), key=lambda s: s.t0, reverse=" last" in question)
         answers = {s.name for s in there[:1]}

@@ -46,25 +46,25 @@ def test_nothing_but_videos_and_words_tells_what_is_junk(made: Made) -> None:
 
 def test_the_pruning_pipeline_reads_it_and_drops_what_is_broken(made: Made, tmp_path: Path) -> None:
     command = [sys.executable, str(REPO / "data_pipelines/prune.py"), f"source={made.folder}/corpus/annotations.json"]
-    done = subprocess.run(
-        [*command, f"output={tmp_path}/out", "workers=1"], capture_output=True, text=True, timeout=300
-    )
+    rules = "pruning.policy.rules"
+    command += [f"output={tmp_path}/out", f"scores={tmp_path}/scores", "workers=1", "pruning=none"]
+    command += [f"+{rules}.low_health={{signal: health, min: 0.95, source: ours}}"]
+    command += [f"+{rules}.too_few_frames={{signal: frames, min: 4, source: ours}}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert read(tmp_path / "out" / "summary.json")["rows"]["dropped"] == 0
     audit = pq.read_table(tmp_path / "out" / "audit.parquet").to_pylist()
     dropped: dict[str, set[str]] = {}
     for row in audit:
-        if row["reason_code"]:
+        if row["reason_code"] and row["sample_id"] in made.truth:
             dropped.setdefault(row["sample_id"], set()).add(row["reason_code"])
-    copies = {video for video, reasons in dropped.items() if reasons == {"duplicate_content"}}
+    copies = {video for video, reasons in dropped.items() if reasons == {"duplicate_exact"}}
     by_content: dict[str, set[str]] = {}
     for video, truth in made.truth.items():
         by_content.setdefault(truth["sha256"], set()).add(video)
     assert sorted(len(same & copies) for same in by_content.values()) == sorted(len(s) - 1 for s in by_content.values())
-    # A file that is cut off behind its index passes for healthy where its last frame alone is broken.
-    cut = {label["video"] for label in made.of_kind("truncated") if label["parameters"]["index_first"]}
     broken = {label["video"] for label in made.of_kind("truncated", "corrupt", "too_short")}
-    assert broken - cut <= set(dropped) - copies <= broken
+    assert set(dropped) - copies == broken
 
 
 def test_the_same_seed_gives_the_same_files_also_after_a_kill(tmp_path: Path) -> None:
