@@ -73,8 +73,9 @@ class Aligner:
 
         - ``share`` of the frames match, and
         - all looks of the shorter video together, each with the mean distance of its frames, are ``evidence`` enough:
-          more than log2(rivals / chance) + log2(looks of the longer one), which each might be met by chance. Rivals are
-          all videos, or those of the same duration if these two have it in common.
+          log2(rivals / chance) + log2(looks of the longer one) or more, since each might be met by chance. Rivals are
+          all videos, or those of the same duration if these two have it in common. What is less than half as long as
+          the other one needs twice that, for title cards and the like recur.
 
         So a shot of one second isn't a copy of a long film in which one frame is like it, and the more videos there
         are, the more has to match; many shots in a row are evidence enough among any number.
@@ -96,19 +97,21 @@ class Aligner:
             ``(n,)`` float64: the share that matches at the offset of the best evidence, 0 where it is no copy.
         """
         result = np.zeros(len(left))
-        lengths = self.sequences.lengths
-        for block in _split(2 * (lengths[left] + lengths[right]) * np.minimum(lengths[left], lengths[right])):
-            a, b = left[block], right[block]
-            shift, pair = ragged(1 - lengths[a], lengths[a] + lengths[b] - 1)
-            hits = Hits(a[pair], b[pair], shift, np.zeros(len(pair), dtype=bool))
+        lengths, steps = self.sequences.lengths, self.sequences.steps
+        step = np.maximum(steps[left], steps[right])
+        before, after = (-(-lengths[videos] * steps[videos] // step) - 1 for videos in (left, right))
+        shifts = np.where((before < 0) | (after < 0), 0, before + after + 1)
+        for block in _split(2 * shifts * np.minimum(lengths[left], lengths[right])):
+            shift, pair = ragged(-before[block], shifts[block])
             for mirrored in (False, True):
-                share, bits = self.compare(Hits(hits.left, hits.right, shift, np.full(len(pair), mirrored)))
-                result[block] = np.maximum(result[block], _best_share(share, bits, pair, len(a)))
+                turned = np.full(len(pair), mirrored)
+                hits = Hits(left[block][pair], right[block][pair], shift * step[block][pair], turned)
+                share, bits = self.compare(hits)
+                result[block] = np.maximum(result[block], _best_share(share, bits, pair, len(block)))
         return result
 
     def _blocks(self, hits: Hits) -> Iterator[np.ndarray]:
-        lengths = self.sequences.lengths
-        return _split(np.minimum(lengths[hits.left], lengths[hits.right]))
+        return _split(np.minimum(self.sequences.lengths[hits.left], self.sequences.lengths[hits.right]))
 
     def _compare(self, hits: Hits) -> tuple[np.ndarray, np.ndarray]:
         pairs = self._lay(hits)
@@ -124,16 +127,17 @@ class Aligner:
         return result, bits
 
     def _lay(self, hits: Hits) -> "_Pairs":
-        lengths, starts = self.sequences.lengths, self.sequences.starts
-        swap = lengths[hits.left] > lengths[hits.right]
+        lengths, starts, steps = self.sequences.lengths, self.sequences.starts, self.sequences.steps
+        lasting = lengths * steps
+        swap = lasting[hits.left] > lasting[hits.right]
         short, long = np.where(swap, hits.right, hits.left), np.where(swap, hits.left, hits.right)
         back = hits.mirrored * self.sequences.mirrored_from  # of the left video
         ours, theirs = starts[short] + np.where(swap, 0, back), starts[long] + np.where(swap, back, 0)
         frames, of = ragged(ours, lengths[short])
         shown = np.flatnonzero(self.sequences.values[frames] != FLAT)
         frames, of = frames[shown], of[shown]
-        move = theirs - ours + np.where(swap, -hits.shift, hits.shift)
-        return _Pairs(short, long, theirs, theirs + lengths[long], frames, frames + move[of], of)
+        time = (frames - ours[of]) * steps[short][of] + np.where(swap, -hits.shift, hits.shift)[of]
+        return _Pairs(short, long, theirs, theirs + lengths[long], frames, theirs[of] + time // steps[long][of], of)
 
     def _distances(self, pairs: "_Pairs", step: int) -> np.ndarray:
         """``(m,)`` uint8: how far each frame is from the one at the offset, or one beside it."""
@@ -171,12 +175,12 @@ class Aligner:
         return (bits * weight).sum(1)
 
     def _needed(self, short: np.ndarray, long: np.ndarray) -> np.ndarray:
-        rivals = self.rivals
-        durations = self.sequences.durations_s
+        durations, lasting = self.sequences.durations_s, self.sequences.lengths * self.sequences.steps
         same = np.abs(durations[short] - durations[long]) <= _SAME_DURATION_S
-        of_duration = np.maximum(rivals.of_duration[short], rivals.of_duration[long])
-        among = np.maximum(np.where(same, of_duration, rivals.all), 1)
-        return np.log2(among) - math.log2(self.settings.chance) + np.log2(np.maximum(self.looks.count[long], 1))
+        of_duration = np.maximum(self.rivals.of_duration[short], self.rivals.of_duration[long])
+        among = np.maximum(np.where(same, of_duration, self.rivals.all), 1)
+        bits = np.log2(among) - math.log2(self.settings.chance) + np.log2(np.maximum(self.looks.count[long], 1))
+        return np.where(lasting[short] < lasting[long] / 2, 2 * bits, bits)
 
 
 @dataclass(frozen=True)

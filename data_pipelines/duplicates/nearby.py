@@ -24,17 +24,17 @@ NEAR = 52
 """Bits of 192 in which neighbours may differ."""
 
 _BLOCK = 1 << 20
-_OFFSET = 1 << 10
-_MOST_VIDEOS = 1 << 26
+_LONGEST = 1 << 18  # half seconds: 36 hours
+_MOST_VIDEOS = 1 << 22
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Pairs of videos and how to lay one over the other: frame ``i`` of ``left`` beside ``i + shift`` of ``right``.
+    """Pairs of videos and how to lay one over the other.
 
     Attributes:
         left, right: ``(n,)`` int64: videos.
-        shift: ``(n,)`` int64: half seconds.
+        shift: ``(n,)`` int64 half seconds: what ``left`` shows at t is what ``right`` shows at t + shift.
         mirrored: ``(n,)`` bool: the frames of ``left`` are mirrored.
     """
 
@@ -62,10 +62,10 @@ def find_nearby(sequences: Sequences, looks: Looks, searched: int, seed: int) ->
         seed: of the orders.
 
     Raises:
-        ValueError: for more than 2 ** 26 videos or a video of more than 1024 hashes.
+        ValueError: for more than 2 ** 22 videos or a video of more than 36 hours.
     """
-    if len(sequences) > _MOST_VIDEOS or (len(sequences) and sequences.lengths.max() > _OFFSET):
-        raise ValueError(f"at most {_MOST_VIDEOS} videos with {_OFFSET} hashes each can be compared")
+    if len(sequences) > _MOST_VIDEOS or (sequences.lengths * sequences.steps).max(initial=0) > _LONGEST:
+        raise ValueError(f"at most {_MOST_VIDEOS} videos of {_LONGEST // 7200} hours can be compared")
     within = searched == len(sequences)
     found_in = looks.videos >= (0 if within else searched)
     asked_for = looks.videos < searched
@@ -81,11 +81,11 @@ def find_nearby(sequences: Sequences, looks: Looks, searched: int, seed: int) ->
 
 @dataclass(frozen=True)
 class _Moments:
-    """``(n, 3)`` hashes, ``(n,)`` keys that they are sorted by, places of the first frame in the video, and videos."""
+    """``(n, 3)`` hashes, ``(n,)`` keys that they are sorted by, int32 half seconds when they begin, and videos."""
 
     hashes: np.ndarray
     keys: np.ndarray
-    places: np.ndarray
+    times: np.ndarray
     videos: np.ndarray
 
     def where(self, chosen: np.ndarray | slice) -> "_Moments":
@@ -96,8 +96,8 @@ def _sketch(sequences: Sequences, looks: Looks, chosen: np.ndarray, order: np.nd
     """The ``SKETCH`` smallest of each video."""
     frames, videos = looks.moments[chosen], looks.videos[chosen]
     hashes = sequences.values[frames + mirrored * sequences.mirrored_from]
-    places = (frames[:, 0] - sequences.starts[videos]).astype(np.int32)
-    moments = _Moments(hashes, _keys(hashes, order), places, videos.astype(np.int32))
+    times = ((frames[:, 0] - sequences.starts[videos]) * sequences.steps[videos]).astype(np.int32)
+    moments = _Moments(hashes, _keys(hashes, order), times, videos.astype(np.int32))
     large = np.flatnonzero(np.bincount(videos, minlength=len(sequences))[videos] > SKETCH)
     if not len(large):
         return moments
@@ -127,7 +127,7 @@ def _beside(moments: _Moments, index: _Moments, *, mirrored: bool, ascending: bo
             near = np.flatnonzero(np.bitwise_count(block.hashes ^ index.hashes[place]).sum(1) <= NEAR)
             place = place[near]
             left, right = block.videos[near].astype(np.int64), index.videos[place].astype(np.int64)
-            shift = index.places[place] - block.places[near].astype(np.int64)
+            shift = index.times[place] - block.times[near].astype(np.int64)
             if ascending:
                 swapped = left > right
                 # Mirroring both videos changes nothing but which of them is called the mirrored one.
@@ -151,12 +151,12 @@ def _keys(hashes: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def _pack(left: np.ndarray, right: np.ndarray, shift: np.ndarray, mirrored: bool) -> np.ndarray:
-    """One int64 a hit: 26 bits a video, 11 for the shift, the sign for whether it is mirrored."""
-    number = (left << 37) | (right << 11) | (shift + _OFFSET)
+    """One int64 a hit: 22 bits a video, 19 for the shift, the sign for whether it is mirrored."""
+    number = (left << 41) | (right << 19) | (shift + _LONGEST)
     return ~number if mirrored else number
 
 
 def _unpack(packed: np.ndarray) -> Hits:
     mirrored = packed < 0
     number = np.where(mirrored, ~packed, packed)
-    return Hits(number >> 37, number >> 11 & (_MOST_VIDEOS - 1), (number & 2 * _OFFSET - 1) - _OFFSET, mirrored)
+    return Hits(number >> 41, number >> 19 & (_MOST_VIDEOS - 1), (number & 2 * _LONGEST - 1) - _LONGEST, mirrored)

@@ -50,7 +50,7 @@ class Embedded:
         self._rows, self._durations_s, self._settings = rows, durations_s, settings
         width = column.type.list_size
         self._chunks = [
-            chunk.values.to_numpy().reshape(-1, width)[chunk.offset : chunk.offset + len(chunk)]
+            chunk.values.to_numpy(zero_copy_only=False).reshape(-1, width)[chunk.offset : chunk.offset + len(chunk)]
             for chunk in column.chunks
         ]
         self._ends = np.cumsum([len(chunk) for chunk in column.chunks])
