@@ -85,7 +85,7 @@ def _embedded(
     tables = [videos] if others is None else [videos, others]
     columns = [table["embeddings"] for table in tables if "embeddings" in table.column_names]
     types = {column.type for column in columns}
-    if len(columns) < len(tables) or len(types) > 1 or not pa.types.is_fixed_size_list(columns[0].type):
+    if len(columns) < len(tables) or len(types) > 1 or pa.types.is_null(columns[0].type):
         return None
     chunks = [chunk for column in columns for chunk in column.chunks]
     frames = [chunk for table in tables for chunk in table["embedding_frames"].cast(pa.int64()).chunks]

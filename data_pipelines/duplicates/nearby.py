@@ -9,6 +9,7 @@ O(n log n) steps, however many of them are equal.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -67,16 +68,17 @@ def find_nearby(sequences: Sequences, looks: Looks, searched: int, seed: int) ->
     if len(sequences) > _MOST_VIDEOS or (sequences.lengths * sequences.steps).max(initial=0) > _LONGEST:
         raise ValueError(f"at most {_MOST_VIDEOS} videos of {_LONGEST // 7200} hours can be compared")
     within = searched == len(sequences)
-    found_in = looks.videos >= (0 if within else searched)
-    asked_for = looks.videos < searched
     for number in range(ORDERS):
         order = keyed_rng("duplicates", "order of bits", seed, number).permutation(192)
-        index = _sorted_index(_sketch(sequences, looks, found_in, order, mirrored=False))
+        index = _sorted_index(_sketch(sequences, looks, 0 if within else searched, len(sequences), order))
         packed = [np.zeros(0, np.int64)]
         for mirrored in (False, True) if len(index.keys) else ():
-            moments = _sketch(sequences, looks, asked_for, order, mirrored=mirrored)
+            moments = _sketch(sequences, looks, 0, searched, order, mirrored=mirrored)
             packed += list(_beside(moments, index, mirrored=mirrored, ascending=within))
-        yield _unpack(np.unique(np.concatenate(packed)))
+        hits = np.sort(np.concatenate(packed))
+        new = np.ones(len(hits), dtype=bool)
+        new[1:] = hits[1:] != hits[:-1]
+        yield _unpack(hits[new])
 
 
 @dataclass(frozen=True)
@@ -92,20 +94,33 @@ class _Moments:
         return _Moments(*(part[chosen] for part in vars(self).values()))
 
 
-def _sketch(sequences: Sequences, looks: Looks, chosen: np.ndarray, order: np.ndarray, *, mirrored: bool) -> _Moments:
-    """The ``SKETCH`` smallest of each video."""
-    frames, videos = looks.moments[chosen], looks.videos[chosen]
+def _sketch(
+    sequences: Sequences, looks: Looks, first: int, stop: int, order: np.ndarray, *, mirrored: bool = False
+) -> _Moments:
+    """The ``SKETCH`` smallest of each video, ``first <= video < stop``."""
+    begin, end = (int(place) for place in np.searchsorted(looks.videos, [first, stop]))
+    cuts = np.searchsorted(looks.videos, looks.videos[begin:end:_BLOCK])
+    parts = [
+        _smallest(sequences, looks, slice(int(a), int(b)), order, mirrored)
+        for a, b in pairwise(np.unique([begin, *cuts, end]))
+    ]
+    empty = _Moments(np.zeros((0, 3), np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int32), np.zeros(0, np.int32))
+    columns = zip(*(vars(part).values() for part in (empty, *parts)), strict=True)
+    return _Moments(*(np.concatenate(column) for column in columns))
+
+
+def _smallest(sequences: Sequences, looks: Looks, chosen: slice, order: np.ndarray, mirrored: bool) -> _Moments:
+    """Of moments of whole videos."""
+    frames, videos = looks.moments(sequences, chosen), looks.videos[chosen]
     hashes = sequences.values[frames + mirrored * sequences.mirrored_from]
     times = ((frames[:, 0] - sequences.starts[videos]) * sequences.steps[videos]).astype(np.int32)
-    moments = _Moments(hashes, _keys(hashes, order), times, videos.astype(np.int32))
-    large = np.flatnonzero(np.bincount(videos, minlength=len(sequences))[videos] > SKETCH)
-    if not len(large):
+    moments = _Moments(hashes, _keys(hashes, order), times, videos)
+    begin = np.searchsorted(videos, videos)
+    if (np.arange(len(videos)) - begin).max(initial=0) < SKETCH:
         return moments
-    large = large[np.lexsort((moments.keys[large], videos[large]))]
-    rank = np.arange(len(large)) - np.searchsorted(videos[large], videos[large])
-    kept = np.ones(len(videos), dtype=bool)
-    kept[large[rank >= SKETCH]] = False
-    return moments.where(kept)
+    rank = np.empty(len(videos), np.int64)
+    rank[np.lexsort((moments.keys, videos))] = np.arange(len(videos)) - begin
+    return moments.where(rank < SKETCH)
 
 
 def _sorted_index(moments: _Moments) -> _Moments:

@@ -28,7 +28,7 @@ class Embedded:
     looks is like no other.
 
     Args:
-        column: ``(rows,)`` fixed-size lists of ``k * C`` floats; read block by block.
+        column: ``(rows,)`` lists of ``k * C`` floats; read block by block.
         frames: ``(rows,)`` how many frames they are of, null where there are none.
         rows: ``(V,)`` the row of each video.
         durations_s: ``(V,)`` float64.
@@ -48,16 +48,14 @@ class Embedded:
         settings: DuplicateSettings,
     ) -> None:
         self._rows, self._durations_s, self._settings = rows, durations_s, settings
-        width = column.type.list_size
-        self._chunks = [
-            chunk.values.to_numpy(zero_copy_only=False).reshape(-1, width)[chunk.offset : chunk.offset + len(chunk)]
-            for chunk in column.chunks
-        ]
+        self._chunks = [_flat(chunk) for chunk in column.chunks]
         self._ends = np.cumsum([len(chunk) for chunk in column.chunks])
         count = pc.fill_null(frames, 0).to_numpy().astype(np.int64)[rows]
+        sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)[rows]
         self._frames = int(np.bincount(count[count > 0]).argmax()) if count.any() else 1
-        self.usable = count == self._frames
-        known = np.flatnonzero(self.usable)
+        self._size = int(sizes[count == self._frames].max(initial=0))
+        self.usable = (count == self._frames) & (sizes == self._size)
+        known, width = np.flatnonzero(self.usable), self._size
         self._step = max(1, _BLOCK // max(width, self._frames**2))
         self.means = np.zeros((len(rows), width // self._frames), np.float32)
         for start in range(0, len(known), self._step):
@@ -151,12 +149,22 @@ class Embedded:
         """``(n, k, C)`` float32, normalised."""
         rows = self._rows[videos]
         which = np.searchsorted(self._ends, rows, side="right")
-        read = np.empty((len(rows), self._chunks[0].shape[1]), np.float32)
+        read = np.empty((len(rows), self._size), np.float32)
         for number in np.unique(which):
-            chunk = self._chunks[number]
+            values, starts = self._chunks[number]
             own = which == number
-            read[own] = chunk[rows[own] - (self._ends[number] - len(chunk))]
+            begin = starts[rows[own] - (self._ends[number] - len(starts))]
+            read[own] = values[begin[:, None] + np.arange(self._size)]
         return _normalised(read.reshape(len(rows), self._frames, -1))
+
+
+def _flat(lists: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """The values of all lists, without a copy, and where each list begins."""
+    if pa.types.is_fixed_size_list(lists.type):
+        starts = (lists.offset + np.arange(len(lists))) * lists.type.list_size
+    else:
+        starts = lists.offsets.to_numpy()[:-1].astype(np.int64)
+    return lists.values.to_numpy(zero_copy_only=False), starts
 
 
 def ordered_cosine(cosines: np.ndarray) -> np.ndarray:

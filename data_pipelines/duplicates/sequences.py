@@ -15,7 +15,7 @@ from data_pipelines.signals.perceptual_hash import FLAT
 MOST_LOOKS = 32
 STEP_S = 0.5
 MOMENT = np.array([0, 1, 2])
-"""Seconds: frames that are looked for together. Where the hashes of a video are farther apart than that, its steps."""
+"""Frames that are looked for together: a second apart."""
 _FEW = 10
 _BLOCK = 1 << 20  # hashes looked at together
 
@@ -105,18 +105,22 @@ class Looks:
         novelty: ``(V, 32)`` float32: how much of a look is new: the bits in which it differs from the most similar one
             with a lower number, divided by the 32 of chance; 1 at most, and for the first look.
         count: ``(V,)`` int64: looks, and frames that are like none of 32.
-        moments: ``(n, 3)`` int64: indices of frames that aren't flat, ascending by video, and of those one and two
-            seconds (or steps, if they are longer) later; where the video is over, the last one, and in videos of 10
-            hashes or more none. Videos whose hashes are sparse have moments of twice the length too, since what is
-            trimmed off another one may have made its hashes sparser. Of equal hashes in a video, the first.
-        videos: ``(n,)`` int64: the videos that these are from.
+        begins: ``(n,)`` int64: indices of frames that aren't flat, each the first of a moment, see ``moments``.
+        apart: ``(n,)`` uint8: hashes from one frame of the moment to the next.
+        videos: ``(n,)`` int32, ascending: the videos that the moments are from.
     """
 
     of_frame: np.ndarray
     novelty: np.ndarray
     count: np.ndarray
-    moments: np.ndarray
+    begins: np.ndarray
+    apart: np.ndarray
     videos: np.ndarray
+
+    def moments(self, sequences: Sequences, chosen: slice) -> np.ndarray:
+        """``(m, 3)`` int64: indices of the frames of some moments; where the video is over, the last one."""
+        last = (sequences.starts + sequences.lengths)[self.videos[chosen]] - 1
+        return _frames(self.begins[chosen], self.apart[chosen], last)
 
 
 def find_looks(sequences: Sequences, radius: int) -> Looks:
@@ -127,14 +131,12 @@ def find_looks(sequences: Sequences, radius: int) -> Looks:
     of_frame = np.full(sequences.mirrored_from, -1, dtype=np.int8)
     novelty = np.zeros((len(sequences), MOST_LOOKS), np.float32)
     count = np.zeros(len(sequences), np.int64)
-    moments, videos = [np.zeros((0, len(MOMENT)), int)], [np.zeros(0, int)]
+    moments = [(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.int32))]
     for block in sequences.blocks():
         frames, owner = ragged(sequences.starts[block], sequences.lengths[block])
         shown = sequences.values[frames] != FLAT
         frames, owner = frames[shown], block[owner[shown]]
-        found, found_in = _moments(sequences, frames, owner)
-        moments.append(found)
-        videos.append(found_in)
+        moments.append(_moments(sequences, frames, owner))
         hashes, closest = sequences.values[frames], np.full(len(frames), 64, np.uint8)
         for number in range(MOST_LOOKS):
             if not len(frames):
@@ -151,29 +153,34 @@ def find_looks(sequences: Sequences, radius: int) -> Looks:
             left = (np.maximum.reduceat(closest, begin) > radius)[which]
             frames, owner, hashes, closest = frames[left], owner[left], hashes[left], closest[left]
         count += np.bincount(owner[closest > radius], minlength=len(sequences))
-    return Looks(of_frame, novelty, count, np.concatenate(moments), np.concatenate(videos))
+    return Looks(of_frame, novelty, count, *(np.concatenate(parts) for parts in zip(*moments, strict=True)))
 
 
-def _moments(sequences: Sequences, frames: np.ndarray, videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``(n, 3)`` and ``(n,)`` int64: different moments that begin with these frames, and their videos."""
-    unit = np.maximum(2 // sequences.steps[videos], 1)
-    sparse = sequences.steps[videos] > 1
-    moments = np.concatenate(
-        [frames[:, None] + MOMENT * unit[:, None], frames[sparse, None] + MOMENT * 2 * unit[sparse, None]]
-    )
-    videos = np.concatenate([videos, videos[sparse]])
+def _moments(sequences: Sequences, frames: np.ndarray, videos: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Different moments that begin with these frames: where, how far apart their frames are, and in which videos.
+
+    They last two seconds, or two steps where these are longer. Videos whose hashes are sparse have moments of twice the
+    length too: what is trimmed off another one may have made its hashes sparser. Moments that would be cut short by the
+    end are left out where there are 10 hashes or more.
+    """
+    apart, sparse = np.maximum(2 // sequences.steps[videos], 1), sequences.steps[videos] > 1
+    apart = np.concatenate([apart, 2 * apart[sparse]])
+    begins, videos = np.concatenate([frames, frames[sparse]]), np.concatenate([videos, videos[sparse]])
     last = (sequences.starts + sequences.lengths)[videos] - 1
-    kept = (moments[:, -1] <= last) | (sequences.lengths[videos] < _FEW)
-    moments, videos = np.minimum(moments[kept], last[kept, None]), videos[kept]
-    once = _first_of_each(videos, *sequences.values[moments].T)
-    return moments[once], videos[once]
+    kept = np.flatnonzero((begins + MOMENT[-1] * apart <= last) | (sequences.lengths[videos] < _FEW))
+    kept = kept[_first_of_each(videos[kept], *sequences.values[_frames(begins[kept], apart[kept], last[kept])].T)]
+    return begins[kept], apart[kept].astype(np.uint8), videos[kept].astype(np.int32)
+
+
+def _frames(begins: np.ndarray, apart: np.ndarray, last: np.ndarray) -> np.ndarray:
+    return np.minimum(begins[:, None] + MOMENT * apart[:, None].astype(np.int64), last[:, None])
 
 
 def _first_of_each(*values: np.ndarray) -> np.ndarray:
-    """Indices, ascending, of the first of equal tuples."""
+    """Indices of the first of equal tuples, ascending by the first value."""
     order = np.lexsort(values[::-1])
     new = np.zeros(len(order), dtype=bool)
     new[:1] = True
     for value in values:
         new[1:] |= value[order][1:] != value[order][:-1]
-    return np.sort(order[new])
+    return order[new]

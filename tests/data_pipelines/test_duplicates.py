@@ -161,7 +161,7 @@ def test_planted_copies_and_nothing_else_whatever_the_order_of_rows(seed: int) -
     assert again.to_pylist() == found.take(pa.array(order)).to_pylist()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 2**32))
 def test_sorting_finds_what_comparing_each_with_each_does(seed: int) -> None:
     """All of it where every video is another one's neighbour, and never more."""
@@ -255,9 +255,8 @@ def test_evidence_is_what_the_docstring_says() -> None:
     np.testing.assert_allclose(evidence(np.array([0.0, 8, 16, 32, 40])), [18, 10.125, 4.5, 0, 0])
 
 
-def embedded(videos: pa.Table, frames: list[np.ndarray | None]) -> pa.Table:
-    """With (k, C) frame embeddings."""
-    size = next(f.size for f in frames if f is not None)
+def embedded(videos: pa.Table, frames: list[np.ndarray | None], size: int = -1) -> pa.Table:
+    """With (k, C) frame embeddings, in lists of a fixed size if that is given."""
     values = [None if f is None else f.reshape(-1).tolist() for f in frames]
     counts = [None if f is None else len(f) for f in frames]
     videos = videos.append_column("embeddings", pa.array(values, pa.list_(pa.float32(), size)))
@@ -287,6 +286,9 @@ def test_semantic_duplicates_show_the_same_in_the_same_order() -> None:
     assert 0.9 < rows["alike"]["dup_score"] < 1
     chunked = pa.concat_tables([videos.slice(0, 3), videos.slice(3)])
     assert find_duplicates(chunked, settings=DEFAULT).equals(found)
+    fixed = embedded(videos.select(range(6)), list(frames.values()), size=8 * 32)
+    assert find_duplicates(fixed.slice(1), settings=DEFAULT).num_rows == 7
+    assert find_duplicates(fixed, settings=DEFAULT).equals(found)
 
 
 def test_semantic_pairs_across_many_clusters() -> None:
