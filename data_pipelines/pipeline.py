@@ -1,5 +1,6 @@
 """The road from raw videos to shards: read, measure, compare, decide, write."""
 
+import hashlib
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from data_pipelines.scoring import Model, Scored, Stages, score
 from data_pipelines.sharding import no_places, write_shards
 from data_pipelines.summary import Summary, Tally, count_reasons, tally
 from data_pipelines.writing import explain_full_disk
-from recot.atomic import new_folder
+from recot.atomic import new_folder, sole_process
 from recot.data.shard_index import planned_visual_tokens
 from recot.errors import DataError
 from recot.video_io import VideoLimits
@@ -45,11 +46,18 @@ def prune(config: PruneConfig, models: Models) -> Summary:
 
     Raises:
         ConfigError: for impossible values.
-        DataError: if the source or the output can't be used, or if no video is left.
+        DataError: if the source or the output can't be used, if another process is making it, or if no video is left.
     """
     config.check()
-    output, scores = Path(config.output), Path(config.scores)
-    scratch = scores / "scratch"
+    output = Path(config.output)
+    name = hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:16]
+    # From the start, so that a second run of one command finds the first one at work, or its output whole.
+    with sole_process(Path(config.scores) / f"{name}.lock", output):
+        return _prune(config, models, output)
+
+
+def _prune(config: PruneConfig, models: Models, output: Path) -> Summary:
+    scratch = Path(config.scores) / "scratch"
     records = read_records(config.source, video_root=config.video_root, scratch=scratch)
     evaluation = [read_records(source, video_root=None, scratch=scratch) for source in config.evaluation]
     input_hash = hash_input([records, *evaluation])
