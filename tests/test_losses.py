@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from recot.losses import (
+    IGNORED,
     ReconstructionWeights,
+    next_token_loss,
     normalised_target,
     reconstruction_terms,
     sigmoid_contrastive,
@@ -103,3 +105,48 @@ def test_sigmoid_contrastive_makes_no_negative_of_an_equal_caption() -> None:
     equal = sigmoid_contrastive(image, text, both, log_scale=scale, bias=bias)
     as_negatives = sigmoid_contrastive(image, text, torch.eye(2, dtype=torch.bool), log_scale=scale, bias=bias)
     assert equal < as_negatives
+
+
+def language_case(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(3, 7, 8, generator=generator, dtype=dtype).requires_grad_()
+    head = torch.randn(50, 8, generator=generator, dtype=dtype).requires_grad_()
+    labels = torch.randint(50, (3, 7), generator=generator)
+    labels[torch.rand(3, 7, generator=generator) < 0.4] = IGNORED
+    return hidden, head, labels
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 5, 1000])
+def test_next_token_loss_is_that_of_all_logits(rows_at_once: int) -> None:
+    hidden, head, labels = language_case()
+    total, count = next_token_loss(hidden, head, labels, rows_at_once=rows_at_once)
+    gradients = torch.autograd.grad(total, [hidden, head])
+    logits = (hidden @ head.T)[:, :-1].flatten(0, 1)
+    expected = torch.nn.functional.cross_entropy(logits, labels[:, 1:].flatten(), reduction="sum")
+    assert count == (labels[:, 1:] != IGNORED).sum()
+    torch.testing.assert_close(total.double(), expected, rtol=1e-6, atol=0)
+    for got, wanted in zip(gradients, torch.autograd.grad(expected, [hidden, head]), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_next_token_loss_keeps_no_logits() -> None:
+    hidden, head, labels = language_case(torch.float32)
+    kept: list[tuple[int, ...]] = []
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tuple(tensor.shape))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        next_token_loss(hidden, head, labels, rows_at_once=2)
+    assert kept
+    assert not [shape for shape in kept if shape[-1:] == (50,)]
+
+
+def test_next_token_loss_of_nothing() -> None:
+    hidden, head, labels = language_case()
+    total, count = next_token_loss(hidden, head, torch.full_like(labels, IGNORED), rows_at_once=4)
+    assert (total.item(), count.item()) == (0.0, 0)
+    assert all(not g.any() for g in torch.autograd.grad(total, [hidden, head]))
+    with pytest.raises(ValueError, match="rows_at_once=0"):
+        next_token_loss(hidden, head, labels, rows_at_once=0)

@@ -1,6 +1,7 @@
 """Training objectives as pure functions of tensors.
 
-Legend: G groups, T frames a group, H W token grid, C width; I images, J texts.
+Legend: G groups, T frames a group, H W token grid, C width; I images, J texts; N tokens, D width and V vocabulary of a
+language model.
 """
 
 from dataclasses import dataclass
@@ -8,6 +9,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -81,3 +85,39 @@ def sigmoid_contrastive(image: Tensor, text: Tensor, positive: Tensor, *, log_sc
     cosine = F.normalize(image.float(), dim=-1) @ F.normalize(text.float(), dim=-1).T
     logits = cosine * log_scale.float().exp() + bias.float()
     return F.binary_cross_entropy_with_logits(logits, positive.float(), reduction="sum") / len(image)
+
+
+def next_token_loss(hidden: Tensor, head: Tensor, labels: Tensor, *, rows_at_once: int) -> tuple[Tensor, Tensor]:
+    """Cross entropy of what a language model says next, without ever holding the logits of all tokens.
+
+    Logits are made for tokens with a label only, a few rows at a time, and made again for the gradient. So memory is
+    that of ``rows_at_once`` x V numbers, however long the sequences are. Sum and count are given apart, so that batches
+    and ranks of different sizes can be divided by the number of all their tokens.
+
+    Args:
+        hidden: (..., N, D) last hidden states, of any floating dtype.
+        head: (V, D) weights of the output layer, of the same dtype.
+        labels: (..., N) int64: ``labels[..., i]`` is token i itself, predicted from ``hidden[..., i - 1]``; ``IGNORED``
+            where nothing is to be learned. That of the first token of a sequence is never used.
+        rows_at_once: tokens whose logits are in memory at a time.
+
+    Returns:
+        Scalars: the float32 sum of the losses, and the int64 number of tokens it is over. Without any, the sum is 0,
+        and its gradient too.
+
+    Raises:
+        ValueError: if ``rows_at_once`` is below 1.
+    """
+    if rows_at_once < 1:
+        raise ValueError(f"rows_at_once={rows_at_once}: give 1 or more")
+    wanted = labels[..., 1:] != IGNORED
+    rows, targets = hidden[..., :-1, :][wanted], labels[..., 1:][wanted]
+    total = rows.sum(dtype=torch.float32) * 0.0 + head.flatten()[0].float() * 0.0
+    for start in range(0, len(rows), rows_at_once):
+        part = slice(start, start + rows_at_once)
+        total = total + checkpoint(_summed_loss, rows[part], head, targets[part], use_reentrant=False)
+    return total, wanted.sum()
+
+
+def _summed_loss(rows: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy((rows @ head.T).float(), targets, reduction="sum")
