@@ -1,0 +1,70 @@
+"""Packed samples against the same samples alone."""
+
+import pytest
+import torch
+
+from recot.losses import next_token_loss
+from recot.models.llm import seeded_llm
+from recot.models.packing import IGNORED, pack, pack_mask
+
+CONFIG = {
+    "vocab_size": 40,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+}
+
+
+def samples() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    generator = torch.Generator().manual_seed(3)
+    ids = [torch.randint(40, (length,), generator=generator) for length in (5, 1, 9, 3)]
+    labels = [i.where(torch.rand(len(i), generator=generator) < 0.7, IGNORED) for i in ids]
+    return ids, labels
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_pack_has_the_losses_and_gradients_of_its_samples(attention: str) -> None:
+    model = seeded_llm(config={**CONFIG, "attn_implementation": attention}, seed=0).double()
+    head, table = model.get_output_embeddings().weight, model.get_input_embeddings()
+    ids, labels = samples()
+
+    alone = torch.zeros((), dtype=torch.float64)
+    states = []
+    for own, wanted in zip(ids, labels, strict=True):
+        hidden = model.get_decoder()(inputs_embeds=table(own)[None], use_cache=False).last_hidden_state
+        states.append(hidden[0])
+        alone = alone + next_token_loss(hidden, head, wanted[None], rows_at_once=4)[0]
+    expected = torch.autograd.grad(alone, list(model.parameters()))
+
+    packed = pack([table(own) for own in ids], labels)
+    hidden = model.get_decoder()(
+        inputs_embeds=packed.embeddings,
+        position_ids=packed.positions,
+        attention_mask=pack_mask(packed.lengths, dtype=torch.float64, device=packed.embeddings.device),
+        use_cache=False,
+    ).last_hidden_state
+    together, count = next_token_loss(hidden, head, packed.labels, rows_at_once=4)
+
+    # transformers takes the softmax in float32 whatever the weights are
+    torch.testing.assert_close(hidden[0], torch.cat(states), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(together.double(), alone.double(), rtol=1e-5, atol=0)
+    assert count == sum((own[1:] != IGNORED).sum() for own in labels)
+    gradients = torch.autograd.grad(together, list(model.parameters()))
+    for got, wanted in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_masks_let_tokens_see_their_own_sample_so_far() -> None:
+    seen = pack_mask([2, 3], dtype=torch.float32, device=torch.device("cpu"))[0, 0] == 0
+    expected = [[j <= i and (i < 2) == (j < 2) for j in range(5)] for i in range(5)]
+    assert seen.tolist() == expected
+
+
+def test_what_makes_no_pack() -> None:
+    one = torch.zeros(2, 4)
+    for embeddings, labels in (([], []), ([one[:0]], [torch.zeros(0)]), ([one], [torch.zeros(3)])):
+        with pytest.raises(ValueError, match="a pack of samples of"):
+            pack(embeddings, labels)
