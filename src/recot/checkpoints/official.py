@@ -76,3 +76,39 @@ def _downsample(parts: dict[str, Tensor]) -> dict[str, Tensor]:
         "weight": rearrange(parts["conv.weight"], "o c t h w -> t h w c o").contiguous(),
         "bias": parts["conv.bias"],
     }
+
+
+def projector_from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State dict of the released projector -> state dict of ``Projector`` of the same widths and depth.
+
+    Args:
+        state: tensors named ``{0,2,..}.{weight,bias}``, without the prefix ``model.mm_projector.``.
+
+    Raises:
+        ValueError: naming keys that are missing or not expected.
+    """
+    depth = max(1, (len(state) + 1) // 2)
+    names = {f"{2 * i}.{kind}": f"layers.{2 * i}.{kind}" for i in range(depth) for kind in ("weight", "bias")}
+    return _renamed(state, names, "projector")
+
+
+def selector_from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State dict of the released selector -> state dict of ``Selector(layout="official")`` of the same width.
+
+    Args:
+        state: tensors named ``WindowTimeToTokenAttention.*`` and ``text_mlp.0.*``, without the prefix ``model.``.
+
+    Raises:
+        ValueError: naming keys that are missing or not expected.
+    """
+    parts = {f"WindowTimeToTokenAttention.{name}_proj": f"attention.{name}_proj" for name in ("q", "k", "v", "out")}
+    parts["text_mlp.0"] = "question_proj"
+    names = {f"{old}.{kind}": f"{new}.{kind}" for old, new in parts.items() for kind in ("weight", "bias")}
+    return _renamed(state, names, "selector")
+
+
+def _renamed(state: Mapping[str, Tensor], names: dict[str, str], what: str) -> dict[str, Tensor]:
+    missing, unexpected = sorted(set(names) - set(state)), sorted(set(state) - set(names))
+    if missing or unexpected:
+        raise ValueError(f"the released {what}'s state dict lacks {missing} and has unexpected keys {unexpected}")
+    return {new: state[old] for old, new in names.items()}

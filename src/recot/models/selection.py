@@ -1,0 +1,192 @@
+"""Which video tokens stay: rules and choices as pure functions of scores.
+
+Legend: B samples, G groups, P video tokens a group, K kept rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from recot.errors import ConfigError
+from recot.models.visual_groups import Spans, VisualGroups
+
+Level = Literal["token", "group"]
+Pool = Literal["mean", "max"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepRule:
+    """How much of a video stays; exactly one of ratio, budget and threshold. Time tokens always stay and don't count.
+
+    Attributes:
+        ratio: fraction of the video tokens (or groups), in (0, 1], rounded down, at least one.
+        budget: number of video tokens; a shorter video stays whole. Whole groups that fit, at group level.
+        threshold: least score that stays, in [0, 1]; the best token (or group) always does.
+        level: ``token``, or ``group``: whole groups by their pooled score.
+        pool: how a group's scores are pooled.
+        multiple_of: tokens (or groups) kept by a ratio are rounded down to such a multiple, if that leaves any. The
+            released model: 16.
+    """
+
+    ratio: float | None = None
+    budget: int | None = None
+    threshold: float | None = None
+    level: Level = "token"
+    pool: Pool = "mean"
+    multiple_of: int = 1
+
+    def __post_init__(self) -> None:
+        if sum(value is not None for value in (self.ratio, self.budget, self.threshold)) != 1:
+            raise ConfigError(
+                f"selector.keep: give exactly one of ratio ({self.ratio}), budget ({self.budget}) and threshold "
+                f"({self.threshold})"
+            )
+        if self.ratio is not None and not 0 < self.ratio <= 1:
+            raise ConfigError(f"selector.keep.ratio={self.ratio}: must be above 0 and at most 1, e.g. 0.25")
+        if self.budget is not None and (self.budget != int(self.budget) or self.budget < 1):
+            raise ConfigError(f"selector.keep.budget={self.budget}: must be a whole number of tokens, at least 1")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ConfigError(f"selector.keep.threshold={self.threshold}: scores lie in [0, 1]; give such a number")
+        if self.level not in ("token", "group") or self.pool not in ("mean", "max"):
+            raise ConfigError(
+                f"selector.keep: level={self.level!r} must be token or group, pool={self.pool!r} mean or max"
+            )
+        if self.multiple_of < 1:
+            raise ConfigError(f"selector.keep.multiple_of={self.multiple_of}: must be at least 1")
+
+    def count(self, groups: int, tokens_per_group: int) -> int:
+        """How many units (tokens or groups, by ``level``) of a video stay. Not for thresholds."""
+        units = groups if self.level == "group" else groups * tokens_per_group
+        if self.ratio is not None:
+            count = int(units * self.ratio + 1e-9)  # 0.29 * 100 is 28.999...
+            return max(1, count - count % self.multiple_of if count >= self.multiple_of else count)
+        if self.budget is None:
+            raise ConfigError(
+                "selector.keep.threshold needs scores, which this selector has none of: use ratio or budget"
+            )
+        size = tokens_per_group if self.level == "group" else 1
+        if self.budget < size:
+            raise ConfigError(
+                f"selector.keep.budget={self.budget} has no room for one group of {size} tokens: raise it, or use "
+                "selector.keep.level=token"
+            )
+        return min(units, self.budget // size)
+
+
+def draw_rule(
+    low: float,
+    high: float,
+    generator: torch.Generator,
+    *,
+    level: Level = "token",
+    pool: Pool = "mean",
+    multiple_of: int = 1,
+) -> KeepRule:
+    """A rule for one training sample: its ratio uniform in [low, high] (0.7 to 0.99 in the released model).
+
+    Draw one for each sample, from its own seed, so that the batch a sample is in doesn't matter.
+
+    Raises:
+        ConfigError: if the range is empty or leaves (0, 1].
+    """
+    if not 0 < low <= high <= 1:
+        raise ConfigError(f"selector.train_ratio=[{low}, {high}]: give 0 < low <= high <= 1, e.g. [0.7, 0.99]")
+    ratio = low + (high - low) * torch.rand((), generator=generator, dtype=torch.float64).item()
+    return KeepRule(ratio=min(ratio, high), level=level, pool=pool, multiple_of=multiple_of)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a selector chose."""
+
+    kept: Tensor  # (B, G, P) bool
+    scores: Tensor  # (B, G, P) float32 in [0, 1], 0 at padding (and everywhere, for baselines)
+    logits: Tensor  # (B, G, P) float32, scores before they are normalised, for the grounding loss
+
+    def places(self, visual: VisualGroups, sample: int) -> tuple[Tensor, Tensor]:
+        """Rows of a sample that stay: (K, 2) places and (K,) ascending positions in its visual sequence, int64."""
+        places = visual.places(sample)
+        group, slot = places.unbind(dim=1)
+        time_tokens = visual.time.shape[2]
+        kept = (slot < time_tokens) | self.kept[sample, group, (slot - time_tokens).clamp(min=0)]
+        positions = kept.nonzero()[:, 0]
+        return places[positions], positions
+
+    def positions(self, visual: VisualGroups) -> list[Tensor]:
+        """(K,) int64 of each sample: kept positions in its visual sequence, ascending, time tokens included."""
+        return [self.places(visual, sample)[1] for sample in range(len(self.kept))]
+
+
+def select(scores: Tensor, valid: Tensor, rules: Sequence[KeepRule]) -> Tensor:
+    """Keep the highest scores of each sample; of equal ones, the earlier.
+
+    Args:
+        scores: (B, G, P) float32.
+        valid: (B, G) bool.
+        rules: one a sample.
+
+    Returns:
+        (B, G, P) bool, False at padding.
+
+    Raises:
+        ConfigError: if a budget has no room for a whole group where groups are asked for.
+    """
+    kept = torch.zeros_like(scores, dtype=torch.bool)
+    for sample, rule in enumerate(_one_each(rules, len(scores))):
+        own = scores[sample, valid[sample]].detach()
+        if not len(own):
+            continue
+        ranked = pooled(own, rule.pool) if rule.level == "group" else own.flatten()
+        if rule.threshold is None:
+            count = rule.count(*own.shape)
+            chosen = torch.zeros_like(ranked, dtype=torch.bool)
+            chosen[ranked.argsort(descending=True, stable=True)[:count]] = True
+        else:
+            chosen = ranked >= min(rule.threshold, ranked.max().item())
+        kept[sample, valid[sample]] = chosen[:, None].expand_as(own) if rule.level == "group" else chosen.view_as(own)
+    return kept
+
+
+def pooled(scores: Tensor, how: Pool) -> Tensor:
+    """(..., P) scores of tokens -> (...) scores of groups."""
+    return scores.mean(dim=-1) if how == "mean" else scores.amax(dim=-1)
+
+
+def normalised(logits: Tensor, valid: Tensor) -> Tensor:
+    """Scores to [0, 1] by each sample's smallest and largest (OFFICIAL 7).
+
+    Where a sample's scores differ by no more than float32 noise, all become 0 (our choice; the released model: NaN).
+
+    Args:
+        logits: (B, G, P) float32.
+        valid: (B, G) bool.
+
+    Returns:
+        (B, G, P) float32, 0 at padding.
+    """
+    padding = ~valid[:, :, None]
+    low = logits.masked_fill(padding, torch.inf).flatten(1).amin(dim=1)[:, None, None]
+    high = logits.masked_fill(padding, -torch.inf).flatten(1).amax(dim=1)[:, None, None]
+    span = high - low
+    # Samples of padding alone have an infinite negative span.
+    constant = padding | ~(span > 1e-6 * torch.maximum(low.abs(), high.abs()))
+    offset = (logits - low).masked_fill(constant, 0)
+    return offset / span.masked_fill(constant.all(dim=(1, 2), keepdim=True), 1)
+
+
+def evidence_groups(seconds: Tensor, spans: Sequence[Spans], valid: Tensor) -> Tensor:
+    """Groups that show any part of the spans. (B, G, 2) float64 and one list of spans a sample -> (B, G) bool."""
+    found = torch.zeros_like(valid)
+    for sample, own in enumerate(spans):
+        for start, end in own:
+            found[sample] |= (seconds[sample, :, 0] <= end) & (seconds[sample, :, 1] >= start)
+    return found & valid
+
+
+def _one_each(rules: Sequence[KeepRule], samples: int) -> Sequence[KeepRule]:
+    if len(rules) != samples:
+        raise ValueError(f"{len(rules)} rules for {samples} samples: give one each")
+    return rules
