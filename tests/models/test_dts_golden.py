@@ -5,13 +5,13 @@ import pytest
 import torch
 from einops import rearrange
 from torch import Tensor
-from torch.nn import functional as F
 
-from recot.checkpoints.official import _downsample, _spatial, _temporal, dts_from_official
+from recot.checkpoints.official import _downsample, _spatial, _temporal, dts_from_official, projector_from_official
 from recot.grouping import insert_duplicates, pad_indices
 from recot.models.attention import SpatialAttention, TemporalAttention
 from recot.models.downsample import TemporalDownsample
 from recot.models.dts import DynamicTokenSynthesizer, official_axes
+from recot.models.projector import Projector
 from recot.models.vision_encoder import interpolate_grid
 from tests.golden_cases import CASES, assert_matches, outputs, regenerate
 
@@ -113,7 +113,7 @@ def test_padding(name: str, index: np.ndarray) -> None:
     ],
 )
 def test_from_vision_features(name: str, index: np.ndarray, pooled: bool) -> None:
-    """Interpolation, padding, grouping and compression in one, checked behind a plain projector and pool."""
+    """Interpolation, padding, grouping and compression in one, checked behind projector and pool."""
     params = {key: value for block in ("sae", "projector") for key, value in regenerate_block(name, block).items()}
     features = regenerate(CASES[name]["inputs"])["vision_features"]
     frames = interpolate_grid(features, 24)[index]
@@ -123,11 +123,11 @@ def test_from_vision_features(name: str, index: np.ndarray, pooled: bool) -> Non
         assert_matches(name, "sae_out", rearrange(compact, "g h w c -> g c 1 h w"))
         corner = channels_first(official_axes(groups))[:, :8, :, :3, :4]
         assert_matches(name, "sae_in_first_8ch_corner", corner)
-    hidden = F.gelu(F.linear(compact, params["projector.0.weight"], params["projector.0.bias"]))
-    y = F.linear(hidden, params["projector.2.weight"], params["projector.2.bias"])
-    if pooled:
-        y = rearrange(F.avg_pool2d(rearrange(y, "g h w c -> g c h w"), 2), "g c h w -> g h w c")
-    assert_matches(name, "y", rearrange(y, "g h w c -> g (h w) c"))
+    weight = params["projector.0.weight"]
+    projector = Projector(width=weight.shape[1], llm_width=weight.shape[0])
+    released = {k.removeprefix("projector."): v for k, v in params.items() if k.startswith("projector.")}
+    projector.load_state_dict(projector_from_official(released))
+    assert_matches(name, "y", projector(compact, pool=pooled))
 
 
 def regenerate_block(name: str, block: str) -> dict[str, Tensor]:
