@@ -27,6 +27,7 @@ from recot.atomic import write_file
 REPO = Path(__file__).resolve().parents[1]
 COPIES = ("exact_duplicate", "reencoded", "crop", "brightness", "mirror", "trimmed")
 WORDS = ("wrong_text", "blind", "single_frame")
+ONLY_QUESTIONS = ("blind", "single_frame")  # their videos and captions are good
 # Reason code -> the kinds of junk that it is about.
 ABOUT = {
     "duplicate_exact": COPIES,
@@ -59,6 +60,7 @@ class Score:
     found: int
     flagged: int
     right: int
+    junk: int
 
     @property
     def recall(self) -> float | None:
@@ -69,6 +71,11 @@ class Score:
     def precision(self) -> float | None:
         """Right of what was flagged."""
         return self.right / self.flagged if self.flagged else None
+
+    @property
+    def precision_any(self) -> float | None:
+        """Junk of whatever kind, of what was flagged."""
+        return self.junk / self.flagged if self.flagged else None
 
 
 def judge(rows: list[dict[str, Any]], labels: list[dict[str, Any]]) -> list[Score]:
@@ -94,15 +101,16 @@ def judge(rows: list[dict[str, Any]], labels: list[dict[str, Any]]) -> list[Scor
     for kind in sorted({label["kind"] for label in labels}):
         if kind in WORDS:
             own = [row for row, of in kind_of_row.items() if of == kind]
-            scores.append(_score(kind, "questions", own, [row for row in own if by_row[row]], [], []))
+            scores.append(_score(kind, "questions", own, [row for row in own if by_row[row]], [], [], []))
         else:
             own = [video for video, of in kind_of_video.items() if of == kind]
-            scores.append(_score(kind, "videos", own, [video for video in own if lost[video]], [], []))
+            scores.append(_score(kind, "videos", own, [video for video in own if lost[video]], [], [], []))
     scores += _by_reason(rows, reasons_of, lost, kind_of_video, kind_of_row)
-    junk = {row for row, kind in kind_of_row.items() if kind not in COPIES}
-    junk |= {row["sample_id"] for row in rows if kind_of_video.get(row["video_id"]) in COPIES and row["dup_of"] is None}
-    dropped = [row for row, gone in by_row.items() if gone]
-    scores.append(_score("keep or drop", "questions", junk, junk & set(dropped), dropped, junk & set(dropped)))
+    # Questions of exact copies go to the video that stays: neither keeping nor dropping them is right or wrong.
+    moved = {row["sample_id"] for row in rows if kind_of_video.get(row["video_id"]) == "exact_duplicate"}
+    junk = set(kind_of_row) - moved
+    dropped = {row for row, gone in by_row.items() if gone} - moved
+    scores.append(_score("keep or drop", "questions", junk, junk & dropped, dropped, junk & dropped, junk & dropped))
     return scores
 
 
@@ -136,16 +144,23 @@ def _by_reason(
             kind = kind_of_row.get(row["sample_id"]) if words else kind_of_video.get(row["video_id"])
             if kind in kinds:
                 right.add(name)
+    bad_files = {video for video, kind in kind_of_video.items() if kind not in ONLY_QUESTIONS}
     return [
-        _score(f"flagged as {', '.join(kinds)}", unit, [], [], flagged, right)
+        _score(f"flagged as {', '.join(kinds)}", unit, [], [], flagged, right, flagged & (bad_files | set(kind_of_row)))
         for kinds, (flagged, right, unit) in sorted(groups.items())
     ]
 
 
 def _score(
-    name: str, unit: str, planted: Iterable[str], found: Iterable[str], flagged: Iterable[str], right: Iterable[str]
+    name: str,
+    unit: str,
+    planted: Iterable[str],
+    found: Iterable[str],
+    flagged: Iterable[str],
+    right: Iterable[str],
+    junk: Iterable[str],
 ) -> Score:
-    return Score(name, unit, *(len(list(values)) for values in (planted, found, flagged, right)))
+    return Score(name, unit, *(len(list(values)) for values in (planted, found, flagged, right, junk)))
 
 
 def main() -> None:
@@ -174,7 +189,10 @@ def main() -> None:
     }
     found = {
         "setting": setting,
-        "scores": [{**asdict(s), "recall": s.recall, "precision": s.precision} for s in scores],
+        "scores": [
+            {**asdict(s), "recall": s.recall, "precision": s.precision, "precision_any": s.precision_any}
+            for s in scores
+        ],
     }
     found["summary"] = summary
     write_file(arguments.out.with_suffix(".json"), (json.dumps(found, indent=2) + "\n").encode())
@@ -186,16 +204,20 @@ def _table(setting: dict[str, str], scores: list[Score], summary: dict[str, Any]
     lines = ["# Planted junk that pruning finds", "", *(f"- {name}: {value}" for name, value in setting.items()), ""]
     lines += [
         "Recall is the share of what was planted that isn't kept, for whatever reason; precision the share of what is "
-        "flagged for a group of reasons that is of its kinds. Files are judged by video, words by question. Of a video "
+        "flagged for a group of reasons that is of its kinds, and `any junk` the share that is junk of whatever kind "
+        "(the caption of a black video is wrong too). Files are judged by video, words by question. Of a video "
         "and its copy, either may stay. Questions of exact copies go to the video that stays, so they are no loss.",
         "",
-        "| kind | unit | planted | recall | flagged | precision |",
-        "|---|---|---:|---:|---:|---:|",
+        "| kind | unit | planted | recall | flagged | precision | any junk |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for s in scores:
         recall = "" if s.recall is None else f"{s.recall:.3f}"
         precision = "" if s.precision is None else f"{s.precision:.3f}"
-        lines.append(f"| {s.name} | {s.unit} | {s.planted or ''} | {recall} | {s.flagged or ''} | {precision} |")
+        anything = "" if s.precision_any is None else f"{s.precision_any:.3f}"
+        lines.append(
+            f"| {s.name} | {s.unit} | {s.planted or ''} | {recall} | {s.flagged or ''} | {precision} | {anything} |"
+        )
     reasons = ", ".join(f"{name} {count}" for name, count in summary["video_reasons"].items())
     lines += ["", f"Videos: {summary['videos']}. Reasons: {reasons}.", ""]
     return "\n".join(lines)
