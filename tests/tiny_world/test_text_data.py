@@ -234,3 +234,17 @@ def test_every_word_of_the_world_is_one_token() -> None:
     text = "\n".join([*facts(scene), *(user_text(qa) for qa in questions(scene)[1:])])
     words = set(re.findall(r" ?[A-Za-z]+", text))
     assert not [word for word in words if len(tokenizer(word)["input_ids"]) > 1]
+
+
+def test_some_questions_are_asked_of_what_nothing_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Document] = []
+    monkeypatch.setattr(ChatEncoder, "batch", lambda self, documents: made.extend(documents))
+    data = text_data(curriculum=[replace(LEVEL, until=None, documents=1)])
+    for step in range(150):
+        data.train_batch(step)
+    untold = [qa for document in made if not document.facts for qa in document.asked if qa.task_type != "common"]
+    assert {qa.task_type for qa in untold} == set(TASKS)
+    letters = Counter(reply_text(qa) for qa in untold)
+    assert set(letters) == set("ABCD")
+    expected = len(untold) / 4
+    assert sum((n - expected) ** 2 / expected for n in letters.values()) < 16.3  # chi-square, p = 0.001

@@ -31,6 +31,7 @@ from recot.tiny_world.vocabulary import BOUNCES, CIRCLES, MOVEMENTS, NOT_SHOWN, 
 
 CUTS = 4  # training documents made of one scene
 RECAST = 0.5  # of the training documents
+UNTOLD = 4  # questions a batch on scenes that nothing is told of
 IN_A_ROW = 0.5  # of the training documents tell of successive shots, others of any
 
 
@@ -40,7 +41,7 @@ class Level:
 
     Args:
         until: first step of the next level; null for the last one.
-        tasks: drawn from uniformly, of ``TASKS``.
+        tasks: drawn from uniformly, of ``TASKS``; one that is named twice is drawn twice as often.
         shots: least and most shots that a document tells of.
         seconds: share of documents whose facts say when.
         documents: with facts, a batch; there is one more without.
@@ -61,8 +62,9 @@ class TinyText(StepwiseDataModule):
     """Training and validation batches of text. The splits' scenes have different seeds.
 
     A training document tells of some shots of a scene and asks anything about them, with options or without; one
-    document of a batch has no facts and asks for common knowledge. A validation document asks one planted question of
-    a scene, in both forms, and tells of the shots that hold the evidence and of others.
+    document of a batch has no facts and asks for common knowledge, and with options for what can't be known. A
+    validation document asks one planted question of a scene, in both forms, and tells of the shots that hold the
+    evidence and of others.
 
     Args:
         tokenizer: a Hugging Face tokenizer with a chat template.
@@ -111,12 +113,20 @@ class TinyText(StepwiseDataModule):
         level = next(v for v in self.curriculum if v.until is None or step < v.until)
         key = ("tiny_text", self.seed, "train", step, rank)
         rng = keyed_rng(*key)
-        documents = [Document([], [_either(common_questions(rng), level, rng) for _ in range(level.questions)])]
+        documents = [self._untold(level, key, rng)]
         for number in range(level.documents):
             if number % CUTS == 0:
                 scene = make_scene(derive_seed(*key, number), frames=self.frames)
             documents.append(training_document(scene, level, rng))
         return self._encoder.batch(documents)
+
+    def _untold(self, level: Level, key: tuple[str | int, ...], rng: np.random.Generator) -> Document:
+        """Questions without facts: on common knowledge, and some that only facts could tell, to be unsure of."""
+        scene = make_scene(derive_seed(*key, "untold"), frames=self.frames)
+        view = View(scene, range(len(scene.shots)))
+        asked = [_either(common_questions(rng), level, rng) for _ in range(level.questions - UNTOLD)]
+        planted = (ask(level.tasks[i], view, rng) for i in rng.integers(len(level.tasks), size=UNTOLD))
+        return Document([], [*asked, *(both_forms(scene, p)[0] for p in planted if p)])
 
     def val_batch(self, number: int) -> TextBatch:
         """The documents of ``val_batch_size`` scenes."""
@@ -225,8 +235,11 @@ def sample_texts(*, scenes: int, frames: int, seed: int) -> list[str]:
 
 
 def phrases() -> list[str]:
-    """What is named as a whole: objects, what they do, parts of times; and what stands between, with its spaces."""
-    numbers = [*(f" {digit}" for digit in range(10)), *(f".{eighth / 8 * 100:02.0f}" for eighth in range(8))]
+    """What is named as a whole: objects, what they do, times; and what stands between, with its spaces.
+
+    A span is then two times to copy. Times later than 9.88 s are spelled by digits.
+    """
+    numbers = [*(f" {digit}" for digit in range(10)), *(f" {eighth / 8:.2f}" for eighth in range(80))]
     return [*OBJECTS, *MOVEMENTS, BOUNCES, CIRCLES, "is shown", NOT_SHOWN, *numbers, ". ", ": ", ", ", " or ", " the "]
 
 
