@@ -41,6 +41,7 @@ def module(kind: str = "sgm", encoder_seed: int = 0, **changes: Any) -> RecotPre
         recot=recot,
         loss=ReconstructionWeights(masked=1.0, visible=1.0, cosine=0.5, difference=0.5),
         learning_rate=1e-3,
+        dts_rate=0.25,
         weight_decay=0.05,
         betas=(0.9, 0.95),
         warmup_steps=2,
@@ -174,6 +175,17 @@ def test_schedule_and_weight_decay() -> None:
     assert rates[12] == pytest.approx(0.0)
 
 
+def test_the_dts_learns_at_its_own_share_of_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = module()
+    trainer = type("Trainer", (), {"estimated_stepping_batches": 10})()
+    monkeypatch.setattr(type(stage), "trainer", trainer)
+    optimizer = stage.configure_optimizers()["optimizer"]
+    rates = {id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(rates) == len(list(stage.recot.parameters())) == sum(len(g["params"]) for g in optimizer.param_groups)
+    for name, parameter in stage.recot.named_parameters():
+        assert rates[id(parameter)] == pytest.approx(2.5e-4 if name.startswith("dts.") else 1e-3), name
+
+
 def test_encoder_and_model_of_different_width() -> None:
     stage = module()
     with pytest.raises(ValueError, match=r"model\.width is 64"):
@@ -186,6 +198,7 @@ def test_encoder_and_model_of_different_width() -> None:
             ),
             loss=stage.loss,
             learning_rate=1e-3,
+            dts_rate=1.0,
             weight_decay=0.0,
             betas=(0.9, 0.95),
             warmup_steps=1,

@@ -35,6 +35,8 @@ class RecotPretrain(lightning.LightningModule):
         recot: the model being trained.
         loss: weights of the loss terms.
         learning_rate: peak of the schedule.
+        dts_rate: the DTS's learning rate as a share of ``learning_rate``. Our choice: a fresh DTS keeps what moves
+            readable by a linear map, and full steps under masks wear that down, while the decoder needs them.
         weight_decay: AdamW's, on matrices and convolutions only.
         betas: AdamW's.
         warmup_steps: optimizer steps of linear warmup, before the cosine to 0 at the last step.
@@ -52,6 +54,7 @@ class RecotPretrain(lightning.LightningModule):
         recot: Recot,
         loss: ReconstructionWeights,
         learning_rate: float,
+        dts_rate: float,
         weight_decay: float,
         betas: tuple[float, float],
         warmup_steps: int,
@@ -63,13 +66,14 @@ class RecotPretrain(lightning.LightningModule):
                 f"model.width is {recot.dts.width}, but the vision encoder's features are {vision_encoder.width} wide: "
                 "set model.width to the encoder's hidden size"
             )
-        for name, value in (("learning_rate", learning_rate), ("warmup_steps", warmup_steps)):
+        for name, value in (("learning_rate", learning_rate), ("dts_rate", dts_rate), ("warmup_steps", warmup_steps)):
             if not isinstance(value, int | float) or value < 0:
                 raise ConfigError(f"stage.{name} must be a number from 0 up, got {value!r}")
         self.vision_encoder = vision_encoder
         self.recot = recot
         self.loss = loss
         self.learning_rate = learning_rate
+        self.dts_rate = dts_rate
         self.weight_decay = weight_decay
         self.betas = (float(betas[0]), float(betas[1]))
         self.warmup_steps = warmup_steps
@@ -157,8 +161,13 @@ class RecotPretrain(lightning.LightningModule):
         self.validation.reset()
 
     def configure_optimizers(self) -> Any:
-        """AdamW with linear warmup and a cosine to zero over the run's optimizer steps."""
-        groups = parameter_groups(self.recot, self.weight_decay)
+        """AdamW with linear warmup and a cosine to zero over the run's optimizer steps; the DTS at its own rate."""
+        inside = {id(p) for p in self.recot.dts.parameters()}
+        groups = [
+            {**group, "params": [p for p in group["params"] if (id(p) in inside) is of_dts], "lr": rate}  # type: ignore[attr-defined]
+            for group in parameter_groups(self.recot, self.weight_decay)
+            for of_dts, rate in ((True, self.dts_rate * self.learning_rate), (False, self.learning_rate))
+        ]
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=self.betas)
         schedule = warmup_cosine(optimizer, self.warmup_steps, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
