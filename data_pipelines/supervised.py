@@ -5,10 +5,13 @@ it was on; a new child takes its place.
 """
 
 import contextlib
+import ctypes
 import multiprocessing
+import os
 import pickle
 import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +26,8 @@ Result = TypeVar("Result")
 _LOOK_AHEAD = 16
 """Tasks a worker that may be finished before an earlier one is, so that one slow task doesn't stop the others."""
 _KILL_AFTER_S = 30.0
-"""A child ends itself so long after its deadline, should the parent be gone by then."""
+"""A child ends itself so long after its deadline, should the parent be gone by then and the kernel not be Linux."""
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Outcome(Generic[Result]):
 
 def _serve(pipe: Connection, function: Callable[[Any], Any], memory_bytes: int, deadline_s: float) -> None:
     """Main loop of a child: receive a task, send ``(result, failure)``, until the parent hangs up."""
+    _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its children
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
@@ -75,6 +80,18 @@ def _serve(pipe: Connection, function: Callable[[Any], Any], memory_bytes: int, 
             pipe.send_bytes(answer)
         except BrokenPipeError:
             return
+
+
+def _end_with_parent() -> None:
+    """Let the kernel kill this process when its parent dies, however it dies and whatever this process is at.
+
+    On Linux, "parent" is the thread that started it: pools are used from a thread that lives as long as they do.
+    """
+    parent = multiprocessing.parent_process()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent.pid:  # it died before the kernel was told
+        os._exit(1)
 
 
 @contextlib.contextmanager

@@ -153,16 +153,22 @@ def test_a_function_that_cannot_be_imported_is_an_error_not_a_loop(tmp_path: Pat
     assert "can't start" in done.stdout
 
 
-def test_children_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", [None, "sleep_forever", "busy_in_c"])
+def test_children_do_not_outlive_a_killed_parent(task: str | None) -> None:
     script = (
-        "import sys, os\n"
+        "import sys, os, threading\n"
         "from data_pipelines.supervised import SupervisedPool\n"
         "from tests.data_pipelines.test_supervised import behave\n"
         "pool = SupervisedPool(behave, workers=1, timeout_s=60, memory_bytes=2**31, recycle_after=9)\n"
-        "print(next(pool.map([('pid', 0)])).result, flush=True)\n"
+        f"outcomes = pool.map([('pid', 0), ({task!r}, 0)])\n"
+        "print(next(outcomes).result, flush=True)\n"
+        f"if {task!r}:\n"
+        "    threading.Timer(0.5, os.kill, (os.getpid(), 9)).start()\n"
+        "    next(outcomes)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPO, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     child = int(done.stdout)
     for _ in range(100):
         try:
@@ -170,4 +176,5 @@ def test_children_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         except ProcessLookupError:
             return
         time.sleep(0.05)
-    raise AssertionError(f"child {child} still runs")
+    os.kill(child, signal.SIGKILL)
+    raise AssertionError(f"child {child} still ran")
