@@ -17,6 +17,7 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+from data_pipelines.ingest.choices import split_choice
 from data_pipelines.ingest.locations import VideoRoot
 from data_pipelines.ingest.records import Rejection, VideoRecord
 from recot.data.schema import QA
@@ -122,10 +123,19 @@ def questions(fields: Mapping[str, Any], row_id: str) -> list[QA]:
     else:
         turns = []
     ids = [row_id] if len(turns) == 1 else [f"{row_id}#{turn}" for turn in range(len(turns))]
+    named = fields.get("task_type")
+    asked = [_with_options(question, answer, options) for question, answer in turns]
     return [
-        QA(qa_id, question, answer, task_type, options, t_start, t_end, evidence)
-        for qa_id, (question, answer) in zip(ids, turns, strict=True)
+        QA(qa_id, question, answer, task_type if listed == options or named else "multiple_choice", *rest)
+        for qa_id, (question, listed, answer) in zip(ids, asked, strict=True)
+        for rest in [(listed, t_start, t_end, evidence)]
     ]
+
+
+def _with_options(question: str, answer: str, options: list[str]) -> tuple[str, list[str], str]:
+    """Options in the question's text are taken out of it where the row lists none."""
+    found = None if options else split_choice(question, answer)
+    return (question, options, answer) if found is None else found
 
 
 def check_text(value: str) -> str:
