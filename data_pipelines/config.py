@@ -69,6 +69,7 @@ class Scorers:
     frames: int
     encoder: dict[str, Any] | None
     language_model: dict[str, Any] | None
+    choice_instruction: str
     workers: int | None
     relevance_floor: float
     caption_relevance_floor: float

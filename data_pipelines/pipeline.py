@@ -98,6 +98,7 @@ def _stages(config: PruneConfig, models: Models, scratch: Path) -> Stages:
         media=media,
         encoder=models.encoder,
         language_model=models.language_model,
+        choice_instruction=config.scorers.choice_instruction,
         workers=config.worker_count(),
         model_workers=config.scorers.workers or config.worker_count(),
         address=config.engine.address,

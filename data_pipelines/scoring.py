@@ -64,6 +64,7 @@ class Stages:
         media: work of the stage ``media``.
         encoder: for the stage ``embed``, which is left out without one.
         language_model: for the stage ``language``, likewise.
+        choice_instruction: see ``language_stage.LanguageSettings``.
         workers: processes.
         model_workers: processes that run a model.
         address: of a cluster, see ``engine.run_stage``.
@@ -73,6 +74,7 @@ class Stages:
     media: MediaWork
     encoder: Model | None
     language_model: Model | None
+    choice_instruction: str
     workers: int
     model_workers: int
     address: str | None
@@ -190,7 +192,7 @@ def _language(
 ) -> tuple[StageRun, pa.Table]:
     model = stages.language_model
     assert model is not None
-    settings = LanguageSettings(choice_instruction="")
+    settings = LanguageSettings(choice_instruction=stages.choice_instruction)
     identity = {"media": media.config, "model": dict(model.identity), **vars(settings)}
     ledger = Ledger(stages.scores / "language", config_hash(identity, LANGUAGE_VERSION), LANGUAGE_COLUMNS)
     work = LanguageWork(make_model=model.load, settings=settings)
