@@ -3,22 +3,35 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pyarrow as pa
+
+from data_pipelines.decontamination import LeakSettings, text_leaks, video_leaks
 from data_pipelines.duplicates import DuplicateSettings, find_duplicates
-from data_pipelines.leaks import text_leaks, video_leaks
 from data_pipelines.scoring import Scored, beside
 
+_PICTURES = ("video_id", "key", "packet_md5", "duration_s", "hashes", "mirrored_hashes")
+_EMBEDDED = ("embeddings", "embedding_frames")  # there with an encoder only
+_TEXTS = ("sample_id", "question", "options", "answer")
 
-def compare(scored: Scored, evaluation: Sequence[Scored], settings: DuplicateSettings) -> Scored:
+
+def compare(
+    scored: Scored, evaluation: Sequence[Scored], *, duplicates: DuplicateSettings, decontamination: LeakSettings
+) -> Scored:
     """The corpus with columns that tell of duplicates and, if there are evaluation sets, of leaks.
 
     Args:
         scored: the corpus.
-        evaluation: the evaluation sets, measured in the same way.
-        settings: what counts as the same.
+        evaluation: the evaluation sets, measured in the same way. They count as one.
+        duplicates: which videos count as the same, within the corpus and in the evaluation sets.
+        decontamination: which texts do.
     """
-    found = find_duplicates(scored.videos, settings=settings).drop_columns(["video_id"])
+    found = find_duplicates(scored.videos, settings=duplicates).drop_columns(["video_id"])
     videos, samples = beside(scored.videos, found), scored.samples
     if evaluation:
-        videos = beside(videos, video_leaks(videos, [other.videos for other in evaluation], settings))
-        samples = beside(samples, text_leaks(samples, [other.samples for other in evaluation]))
+        pictures = [*_PICTURES, *(name for name in _EMBEDDED if name in videos.column_names)]
+        known = pa.concat_tables([other.videos.select(pictures) for other in evaluation])
+        leaks = video_leaks(videos, known, duplicates)
+        videos = beside(videos, leaks.drop_columns(["video_id"]))
+        asked = pa.concat_tables([other.samples.select(_TEXTS) for other in evaluation])
+        samples = beside(samples, text_leaks(samples, asked, decontamination).drop_columns(["sample_id"]))
     return replace(scored, videos=videos, samples=samples)

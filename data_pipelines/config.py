@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_pipelines.decisions import Policy
+from data_pipelines.decontamination import LeakSettings
 from data_pipelines.duplicates.settings import DuplicateSettings
 from recot.errors import ConfigError
 
@@ -77,9 +78,10 @@ class Scorers:
 
 @dataclass
 class Pruning:
-    """What counts as the same, and which videos and questions are good enough."""
+    """What counts as the same and as leaked, and which videos and questions are good enough."""
 
     duplicates: DuplicateSettings
+    decontamination: LeakSettings
     policy: Policy
 
 
@@ -127,6 +129,7 @@ class PruneConfig:
         if len(self.media.frame_size) != 2:
             raise ConfigError(f"media.frame_size={self.media.frame_size}: expected [height, width] in pixels")
         self.pruning.duplicates.check("pruning.duplicates")
+        self.pruning.decontamination.check("pruning.decontamination")
         self.pruning.policy.check()
 
     def hash(self) -> str:

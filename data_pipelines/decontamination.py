@@ -4,7 +4,7 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -26,12 +26,11 @@ _UNKNOWN = 0
 _BATCH = 1 << 14  # rows in Python at a time
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class LeakSettings:
-    """What counts as a leak.
+    """Which texts count as a leak; videos are compared as duplicates are.
 
     Attributes:
-        copies: when a video shows what another one does, as for duplicates.
         ngram: words in a row that are looked for in the evaluation set; 12 as in datatrove's decontamination.
         telling: words that the options together, or an answer without options, need so that a question with them can't
             be the same by chance. In the tiny world (seed 1) 87 to 100 % of good questions recur word for word in the
@@ -39,7 +38,6 @@ class LeakSettings:
             those about movement with their answer ("moves left"); none with 8 words or more of options or answer.
     """
 
-    copies: DuplicateSettings = field(default_factory=DuplicateSettings)
     ngram: int = 12
     telling: int = 8
 
@@ -49,30 +47,9 @@ class LeakSettings:
         Raises:
             ConfigError: naming the key, the value, and what is possible.
         """
-        self.copies.check(f"{where}.copies")
         for name in ("ngram", "telling"):
             if not 1 <= getattr(self, name) <= 1000:
                 raise ConfigError(f"{where}.{name} is {getattr(self, name)}, expected a number of words from 1 to 1000")
-
-
-def find_leaks(
-    videos: pa.Table,
-    samples: pa.Table,
-    evaluation_videos: pa.Table,
-    evaluation_samples: pa.Table,
-    *,
-    settings: LeakSettings,
-) -> tuple[pa.Table, pa.Table]:
-    """What of a corpus is in an evaluation set: ``video_leaks`` and ``text_leaks``.
-
-    Raises:
-        ConfigError: for impossible settings.
-    """
-    settings.check("decontamination")
-    return (
-        video_leaks(videos, evaluation_videos, settings.copies),
-        text_leaks(samples, evaluation_samples, settings),
-    )
 
 
 def video_leaks(videos: pa.Table, evaluation: pa.Table, settings: DuplicateSettings) -> pa.Table:
@@ -80,7 +57,7 @@ def video_leaks(videos: pa.Table, evaluation: pa.Table, settings: DuplicateSetti
 
     Args:
         videos: of the corpus, see ``find_duplicates``.
-        evaluation: of the evaluation set, likewise; an id may come several times.
+        evaluation: of the evaluation set, or of several, likewise; an id may come several times.
         settings: what is a copy. By chance, at most ``chance`` videos of the evaluation set look like a given one.
 
     Returns:

@@ -110,7 +110,9 @@ def _score(records: Records, evaluation: list[Records], config: PruneConfig, sta
     tokens = partial(planned_visual_tokens, fps=config.sampling.fps, tokens_per_group=config.sampling.tokens_per_group)
     measure = partial(score, stages=stages, licence=config.licence, tokens=tokens)
     scored = measure(records.videos)
-    return compare(scored, [measure(other.videos) for other in evaluation], config.pruning.duplicates)
+    others = [measure(other.videos) for other in evaluation]
+    pruning = config.pruning
+    return compare(scored, others, duplicates=pruning.duplicates, decontamination=pruning.decontamination)
 
 
 def _require_some(config: PruneConfig, videos: pa.Table, decisions: Decisions) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipelines.decontamination import LeakSettings, find_leaks, text_leaks, video_leaks
+from data_pipelines.decontamination import LeakSettings, text_leaks, video_leaks
 from data_pipelines.duplicates import DuplicateSettings
 from recot.data.schema import QA
 from recot.errors import ConfigError
@@ -156,15 +156,14 @@ def test_the_order_of_rows_does_not_matter(seed: int) -> None:
     assert again.to_pylist() == found.take(ours).to_pylist()
 
 
-def test_both_at_once_with_nothing_in_them_and_bad_settings() -> None:
+def test_nothing_on_either_side_and_bad_settings() -> None:
     frame = luma([render_frame(TEST[0], 0)])
     videos = table({"a": (frame, 0.1), "b": (frame[:, ::-1].copy(), 0.1)}, key=[None, "k"], packet_md5=[None, None])
     nothing = hash_table({}, [], [])
     rows = texts([QA("", "What is it?", "a cat")], "s")
-    of_videos, of_samples = find_leaks(videos, rows, nothing, texts([], "e"), settings=LeakSettings())
-    assert of_videos["leak_of"].to_pylist() == [None, None]
-    assert of_samples["leak_text_status"].to_pylist() == ["na"]
-    of_videos, of_samples = find_leaks(nothing, texts([], "s"), videos, rows, settings=LeakSettings())
-    assert of_videos.num_rows == of_samples.num_rows == 0
-    with pytest.raises(ConfigError, match=r"decontamination\.ngram is 0"):
-        find_leaks(videos, rows, videos, rows, settings=LeakSettings(ngram=0))
+    assert video_leaks(videos, nothing, DEFAULT)["leak_of"].to_pylist() == [None, None]
+    assert text_leaks(rows, texts([], "e"), LeakSettings())["leak_text_status"].to_pylist() == ["na"]
+    assert video_leaks(nothing, videos, DEFAULT).num_rows == 0
+    assert text_leaks(texts([], "s"), rows, LeakSettings()).num_rows == 0
+    with pytest.raises(ConfigError, match=r"pruning\.decontamination\.ngram is 0"):
+        LeakSettings(ngram=0).check("pruning.decontamination")

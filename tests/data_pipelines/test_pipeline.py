@@ -128,6 +128,34 @@ def test_annotations_with_bad_rows_and_bad_videos(
     }
 
 
+def test_what_any_evaluation_set_has_is_dropped(
+    clips: Path, clip_bytes: list[bytes], tmp_path: Path, make_config: MakeConfig
+) -> None:
+    """Two sets that name different videos alike; one has a video, the other a question."""
+    said = "the man opens the old door and then slowly walks down the stairs into the dark cellar"
+    for name, content, answer in (("one", clip_bytes[2], "No."), ("two", mp4(seed=70), said)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.mp4").write_bytes(content)
+        row = {"id": f"{name}-q", "video": "0.mp4", "question": "What happens?", "answer": answer}
+        (tmp_path / name / "rows.json").write_text(json.dumps([row]))
+    answers = {"a/0.mp4": f"{said.upper()}!", "a/1.mp4": "No.", "a/2.mp4": "Nothing."}
+    rows = [{"id": v, "video": v, "question": "What happens?", "answer": a} for v, a in answers.items()]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    sets = f"evaluation=[{tmp_path / 'one' / 'rows.json'},{tmp_path / 'two' / 'rows.json'}]"
+    arguments = [f"source={tmp_path / 'rows.json'}", f"video_root={clips}", sets]
+    run(make_config(*arguments, f"output={tmp_path / 'out'}"))
+    manifest = pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()
+    leaks = {row["sample_id"]: (row["reason_codes"], row["leak_of"], row["leak_text_of"]) for row in manifest}
+    assert leaks == {
+        "a/0.mp4": (["leaked_text"], None, "two-q"),
+        "a/1.mp4": ([], None, None),
+        "a/2.mp4": (["leaked_video"], "0.mp4", None),
+    }
+    longer = "pruning.decontamination.telling=100"  # words, and 24 in all
+    run(make_config(*arguments, f"output={tmp_path / 'out2'}", longer))
+    assert drops(tmp_path / "out2") == {"a/2.mp4": ["leaked_video"]}
+
+
 def test_damaged_frames_are_listed_or_drop_the_video(clips: Path, tmp_path: Path, make_config: MakeConfig) -> None:
     content = mp4(seed=7, frames=60)
     (clips / "damaged.mp4").write_bytes(zero_last_frame(content))
@@ -251,6 +279,7 @@ def test_large_files_are_dropped_with_their_reason(clips: Path, tmp_path: Path, 
         ("media.kind=photos", "media.kind=photos"),
         ("limits.timeout_s=0", "limits.timeout_s=0"),
         ("sampling.fps=-1", "sampling.fps=-1"),
+        ("pruning.decontamination.ngram=0", "pruning.decontamination.ngram is 0"),
         ("shards.max_samples=0", "shards.max_samples=0"),
         ("source=???", "source is missing"),
         ("overwrite=maybe", "overwrite: Value 'maybe'"),
