@@ -27,6 +27,8 @@ class Projector(nn.Module):
             raise ValueError(
                 f"width {width}, llm_width {llm_width}, depth {depth} and pool_stride {pool_stride} must be at least 1"
             )
+        self.width = width
+        self.llm_width = llm_width
         self.pool_stride = pool_stride
         layers: list[nn.Module] = [nn.Linear(width, llm_width)]
         for _ in range(depth - 1):

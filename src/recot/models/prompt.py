@@ -74,7 +74,8 @@ def build_prompt(tokenizer: Any, turns: Sequence[Turn], *, reply: bool) -> Promp
                 add([-1 - part.number])
             else:
                 said = _encode(tokenizer, part, special=False)
-                add(said, asked=turn.role == "user", learned=len(said) * answered)
+                # A line break between video and question asks nothing.
+                add(said, asked=turn.role == "user" and bool(part.strip()), learned=len(said) * answered)
         add(_encode(tokenizer, after, special=True), learned=int(answered))
     return Prompt(torch.tensor(ids), torch.tensor(question), torch.tensor(labels))
 

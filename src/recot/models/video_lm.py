@@ -1,0 +1,245 @@
+"""The video language model: vision encoder, DTS, projector, selector, LLM (paper section 3).
+
+Legend: G groups, T frames a group, H W frame size, h w token grid, C vision width, P tokens a group, D LLM width, N
+tokens of a pack, K rows of a visual that the LLM reads; V pairs of a sample and a video it shows.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from recot.errors import ConfigError, DataError
+from recot.models.assembly import QueryOf, group_videos, join, query_of
+from recot.models.dts import DynamicTokenSynthesizer
+from recot.models.generation import GenerationSettings, Reply, generate
+from recot.models.packing import Pack, pack_mask
+from recot.models.projector import Projector
+from recot.models.selection import KeepRule, Selection
+from recot.models.video_input import Sample, VisualInput
+from recot.models.visual_groups import VisualGroups
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the selector chose, for each pair of a sample and a video that it shows."""
+
+    pairs: list[tuple[int, int]]  # V of (sample, visual of the sample)
+    visual: VisualGroups  # V videos
+    selection: Selection
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a forward pass gives: the samples of the call as one pack."""
+
+    hidden: Tensor  # (1, N, D) last hidden states; logits are ``hidden @ head.T``
+    pack: Pack
+    choice: Choice | None  # None if no sample shows a video
+
+
+class VideoLM(nn.Module):
+    """From frames and a prompt to what the language model says.
+
+    Args:
+        vision_encoder: frames (F, H, W, 3) uint8 -> (F, h, w, C).
+        dts: (G, T, h, w, C) -> (G, h, w, C).
+        projector: (G, h, w, C) -> (G, P, D).
+        selector: ``Selector``, or one of ``selector_baselines``.
+        llm: a Qwen2ForCausalLM.
+        tokenizer: of the language model, with a chat template.
+        query: what the selector reads: the ``question``, or all text of the ``prompt``, template and, in training, the
+            answer included, as in the released model (OFFICIAL 7).
+
+    Raises:
+        ConfigError: if widths don't fit together, or for another query.
+    """
+
+    def __init__(
+        self,
+        *,
+        vision_encoder: nn.Module,
+        dts: DynamicTokenSynthesizer,
+        projector: Projector,
+        selector: nn.Module,
+        llm: Any,
+        tokenizer: Any,
+        query: QueryOf = "question",
+    ) -> None:
+        super().__init__()
+        if query not in ("question", "prompt"):
+            raise ConfigError(f"model.query={query!r} must be question or prompt")
+        if projector.width != dts.width or projector.llm_width != llm.config.hidden_size:
+            raise ConfigError(
+                f"the projector maps width {projector.width} to {projector.llm_width}, but the DTS is {dts.width} and "
+                f"the language model {llm.config.hidden_size} wide: set model.width and model.llm_width to these"
+            )
+        self.vision_encoder = vision_encoder
+        self.dts = dts
+        self.projector = projector
+        self.selector = selector
+        self.llm = llm
+        self.tokenizer = tokenizer
+        self.query = query
+
+    def forward(self, visuals: Sequence[VisualInput], samples: Sequence[Sample], rules: Sequence[KeepRule]) -> Output:
+        """What the language model makes of samples, each as if it were alone.
+
+        Args:
+            visuals: videos and images; each is compressed once, however many samples show it.
+            samples: prompts that show them.
+            rules: how much of its videos each sample keeps.
+        """
+        tokens = self.compress(visuals)
+        choice = self.choose(visuals, tokens, samples, rules)
+        packed = self.join(tokens, samples, choice)
+        return Output(self.read(packed), packed, choice)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        visuals: Sequence[VisualInput],
+        sample: Sample,
+        rule: KeepRule,
+        settings: GenerationSettings,
+        on_text: Callable[[str], None] | None = None,
+    ) -> tuple[Reply, Choice | None]:
+        """Say what follows a prompt that ends where the assistant is to speak.
+
+        Args:
+            visuals: what the prompt shows.
+            sample: the prompt.
+            rule: how much of each video the language model gets to see.
+            settings: greedy or sampling, when to stop, how many tokens are read at a time.
+            on_text: called with each new piece of text.
+
+        Raises:
+            DataError: if prompt and reply can be longer than the language model's positions go.
+        """
+        tokens = self.compress(visuals)
+        choice = self.choose(visuals, tokens, [sample], [rule])
+        packed = self.join(tokens, [sample], choice)
+        self._check_length(packed.embeddings.shape[1] + settings.max_new_tokens)
+        return generate(self.llm, self.tokenizer, packed.embeddings, settings, on_text), choice
+
+    def compress(self, visuals: Sequence[VisualInput]) -> list[Tensor]:
+        """(G, P, D) projected compact tokens of each visual. Videos are pooled, images are not."""
+        tokens = [visual.tokens for visual in visuals]
+        for still in (False, True):
+            numbers = [i for i, v in enumerate(visuals) if v.tokens is None and v.still is still]
+            if numbers:
+                features = torch.cat([self._features(visuals[i]) for i in numbers])
+                sizes = [len(visuals[i].times_s) for i in numbers]
+                for i, own in zip(numbers, self._project(features, pool=not still).split(sizes), strict=True):
+                    tokens[i] = own
+        return [own for own in tokens if own is not None]
+
+    @torch.no_grad()
+    def compress_stream(self, chunks: Iterable[Tensor], *, groups: int) -> Tensor:
+        """Compress a video piece by piece, with the memory of one piece and of the result.
+
+        Args:
+            chunks: frames (g, T, H, W, 3) uint8 of successive groups.
+            groups: G, of all pieces together.
+
+        Returns:
+            (G, P, D), equal to ``compress`` of the whole.
+
+        Raises:
+            ValueError: if the pieces have another number of groups.
+        """
+        result: Tensor | None = None
+        done = 0
+        for frames in chunks:
+            own = self._project(self._encode(frames), pool=True)
+            result = own.new_empty(groups, *own.shape[1:]) if result is None else result
+            result[done : done + len(own)] = own[: groups - done]
+            done += len(own)
+        if result is None or done != groups:
+            raise ValueError(f"the pieces hold {done} groups, not the {groups} announced")
+        return result
+
+    def choose(
+        self,
+        visuals: Sequence[VisualInput],
+        tokens: Sequence[Tensor],
+        samples: Sequence[Sample],
+        rules: Sequence[KeepRule],
+    ) -> Choice | None:
+        """Score each video against the question of each sample that shows it, and keep what the sample's rule says."""
+        pairs = [
+            (s, n) for s, sample in enumerate(samples) for n, v in enumerate(sample.visuals) if not visuals[v].still
+        ]
+        if not pairs:
+            return None
+        numbers = [samples[s].visuals[n] for s, n in pairs]
+        groups = group_videos(
+            [tokens[v] for v in numbers], [visuals[v].times_s for v in numbers], self.tokenizer, self._embed
+        )
+        query = query_of([samples[s] for s, _ in pairs], self._embed, self.query, self._device())
+        return Choice(pairs, groups, self.selector(groups, query, [rules[s] for s, _ in pairs]))
+
+    def join(self, tokens: Sequence[Tensor], samples: Sequence[Sample], choice: Choice | None) -> Pack:
+        """Each sample's text with what it shows: of a video the kept rows and their times, of an image all."""
+        rows = {
+            (s, n): tokens[v].flatten(0, 1) for s, sample in enumerate(samples) for n, v in enumerate(sample.visuals)
+        }
+        if choice is not None:
+            kept = self.selector.rows(choice.visual, choice.selection)
+            rows |= dict(zip(choice.pairs, kept, strict=True))
+        return join(samples, rows, self._embed, self._device())
+
+    def read(self, packed: Pack) -> Tensor:
+        """(1, N, D) last hidden states; no token sees another sample's.
+
+        Raises:
+            DataError: if a sample is longer than the language model's positions go.
+        """
+        self._check_length(max(packed.lengths))
+        embeddings = packed.embeddings
+        flash = self.llm.config._attn_implementation.startswith("flash")  # finds the samples by their positions
+        one = len(packed.lengths) == 1
+        mask = None if flash or one else pack_mask(packed.lengths, dtype=embeddings.dtype, device=embeddings.device)
+        out = self.llm.model(
+            inputs_embeds=embeddings, position_ids=packed.positions, attention_mask=mask, use_cache=False
+        )
+        hidden: Tensor = out.last_hidden_state
+        return hidden
+
+    def head(self) -> Tensor:
+        """(vocabulary, D) weights of the output layer."""
+        weight: Tensor = self.llm.get_output_embeddings().weight
+        return weight
+
+    def _features(self, visual: VisualInput) -> Tensor:
+        if visual.frames is not None:
+            return self._encode(visual.frames)
+        assert visual.features is not None
+        return visual.features.to(self._device(), self.dts.temporal_code.dtype)
+
+    def _encode(self, frames: Tensor) -> Tensor:
+        tokens = self.vision_encoder(rearrange(frames.to(self._device()), "g t h w c -> (g t) h w c"))
+        features: Tensor = rearrange(tokens, "(g t) h w c -> g t h w c", g=len(frames))
+        return features.to(self.dts.temporal_code.dtype)
+
+    def _project(self, features: Tensor, *, pool: bool) -> Tensor:
+        tokens: Tensor = self.projector(self.dts(features), pool=pool)
+        return tokens
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        embeddings: Tensor = self.llm.get_input_embeddings()(ids)
+        return embeddings
+
+    def _device(self) -> torch.device:
+        return self.dts.temporal_code.device
+
+    def _check_length(self, tokens: int) -> None:
+        most = self.llm.config.max_position_embeddings
+        if tokens > most:
+            raise DataError(
+                f"{tokens} tokens of prompt, video and reply, but the language model has positions for {most}: keep "
+                "fewer video tokens (selector.keep), sample fewer frames, or ask a shorter question"
+            )
