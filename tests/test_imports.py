@@ -32,7 +32,9 @@ FENCES = {
     ),
     "webdataset": ("recot.data.shards", "recot.data.shard_writer"),
     "transformers": (
+        "recot.models.generation",
         "recot.models.llm",
+        "recot.models.lora",
         "recot.models.vision_encoder",
         "recot.models.siglip",
         "recot.models.siglip_encoder",
@@ -42,7 +44,7 @@ FENCES = {
     "sklearn": ("recot.evaluation", "data_pipelines.duplicates"),
     "daft": ("data_pipelines.engine",),
     "fsspec": ("data_pipelines.ingest",),
-    "peft": ("recot.models.llm", "recot.checkpoints"),
+    "peft": ("recot.models.lora",),
     "hydra": ("train", "eval", "recot.run", "data_pipelines.prune", "data_pipelines.cache_features"),
 }
 ENTRIES = ("train", "eval", "data_pipelines.prune", "data_pipelines.cache_features")
