@@ -18,7 +18,7 @@ from data_pipelines.media import MediaSettings
 from data_pipelines.media_stage import MediaWork
 from data_pipelines.outputs import write_pictures, write_tables
 from data_pipelines.scoring import Model, Scored, Stages, score
-from data_pipelines.sharding import no_places, write_shards
+from data_pipelines.sharding import no_places, sample_kept, without, write_shards
 from data_pipelines.summary import Summary, Tally, count_reasons, tally
 from data_pipelines.writing import explain_full_disk
 from recot.atomic import new_folder, sole_process
@@ -66,9 +66,7 @@ def _prune(config: PruneConfig, models: Models, output: Path) -> Summary:
         sys.stdout.write(f"{output} is up to date: same input, same config. Nothing to do.\n{existing.table(output)}\n")
         return existing
     stages = _stages(config, models, scratch)
-    scored = _score(records, evaluation, config, stages)
-    decisions = decide(scored.videos, scored.samples, config.pruning.policy)
-    _require_some(config, scored.videos, decisions)
+    scored, decisions = _decide(_score(records, evaluation, config, stages), config)
     with explain_full_disk(output), new_folder(output, replace=config.overwrite) as folder:
         places = (
             write_shards(folder, config, scored, decisions, scratch)
@@ -113,6 +111,17 @@ def _score(records: Records, evaluation: list[Records], config: PruneConfig, sta
     others = [measure(other.videos) for other in evaluation]
     pruning = config.pruning
     return compare(scored, others, duplicates=pruning.duplicates, decontamination=pruning.decontamination)
+
+
+def _decide(scored: Scored, config: PruneConfig) -> tuple[Scored, Decisions]:
+    """What to keep. A kept video whose frames can't be sampled is lost alone, and then all is decided again."""
+    while True:
+        decisions = decide(scored.videos, scored.samples, config.pruning.policy)
+        _require_some(config, scored.videos, decisions)
+        failures = sample_kept(config, scored, decisions)
+        if not failures:
+            return scored, decisions
+        scored = without(scored, failures)
 
 
 def _require_some(config: PruneConfig, videos: pa.Table, decisions: Decisions) -> None:

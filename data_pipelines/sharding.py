@@ -1,25 +1,27 @@
 """Shards of what the decisions keep: original files, or frames sampled from them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_pipelines.config import PruneConfig
 from data_pipelines.decisions import Decisions
 from data_pipelines.frames_media import FramesSetting, FramesTask, store_frames
 from data_pipelines.manifest import PLACES
 from data_pipelines.scoring import Scored
-from data_pipelines.writing import Kept, KeptVideo, frames_payload, kept_videos, original_payload, split, write_split
-from recot.errors import DataError
+from data_pipelines.supervised import Failure
+from data_pipelines.writing import KeptVideo, frames_payload, kept_videos, original_payload, split, write_split
 from recot.video_io import VideoLimits
 
 _MIB = 2**20
 
 
 def write_shards(folder: Path, config: PruneConfig, scored: Scored, decisions: Decisions, scratch: Path) -> pa.Table:
-    """Write ``train/`` and, if a fraction is asked for, ``val/`` into ``folder``.
+    """Write ``train/`` and, if a fraction is asked for, ``val/`` into ``folder``; frames come from ``sample_kept``.
 
     Returns:
         Where each kept video is: ``manifest.PLACES``.
@@ -29,7 +31,7 @@ def write_shards(folder: Path, config: PruneConfig, scored: Scored, decisions: D
     """
     kept = kept_videos(scored.videos, scored.samples, decisions.videos, decisions.samples)
     members = split(kept.keys, config.val_fraction)
-    payload = _frames(kept, config) if config.media.kind == "frames" else _original(config, scratch)
+    payload = _payload(config, scratch)
     places = [
         write_split(
             folder / name,
@@ -47,39 +49,65 @@ def write_shards(folder: Path, config: PruneConfig, scored: Scored, decisions: D
     return pa.concat_tables(places)
 
 
-def _original(config: PruneConfig, scratch: Path) -> Callable[[KeptVideo], tuple[bytes, str]]:
-    return partial(original_payload, scratch=scratch, max_bytes=config.limits.max_file_mib * _MIB)
+def sample_kept(config: PruneConfig, scored: Scored, decisions: Decisions) -> dict[str, Failure]:
+    """See to it that the frames of what is kept are there, where shards are to hold these.
 
+    Returns:
+        Key -> reason, of kept videos of which that failed.
 
-def _frames(kept: Kept, config: PruneConfig) -> Callable[[KeptVideo], tuple[bytes, str]]:
-    limits = config.limits
-    height, width = config.media.frame_size
-    setting = FramesSetting(
-        fps=config.media.fps,
-        frame_size=(height, width),
-        limits=VideoLimits(limits.max_side, limits.max_duration_s, limits.max_pixels, limits.timeout_s),
-        max_bytes=limits.max_file_mib * _MIB,
-    )
-    folder = Path(config.scores) / "frames"
+    Raises:
+        DataError: if a video changed or can't be read any more, or the disk is full.
+    """
+    if not config.write_shards or config.media.kind != "frames":
+        return {}
+    kept = kept_videos(scored.videos, scored.samples, decisions.videos, decisions.samples)
     chosen = kept.videos.take(pa.array(kept.rows)).select(["uri", "key", "missing_frames"]).to_pylist()
-    failures = store_frames(
+    limits = config.limits
+    return store_frames(
         [FramesTask(row["uri"], row["key"], tuple(row["missing_frames"])) for row in chosen],
-        setting,
-        folder=folder,
+        _frames_setting(config),
+        folder=_frames_folder(config),
         workers=config.worker_count(),
         timeout_s=limits.timeout_s,
         memory_bytes=limits.memory_mib * _MIB,
         recycle_after=limits.recycle_after,
     )
-    if failures:
-        key, failure = next(iter(failures.items()))
-        uri = next(row["uri"] for row in chosen if row["key"] == key)
-        raise DataError(
-            f"{len(failures)} of {len(chosen)} videos could be decoded when they were inspected, but not now that "
-            f"frames are sampled from them. First one: {uri}: {failure.message} [{failure.reason}]. Run the same "
-            "command again; if that doesn't help, use media.kind=original."
-        )
-    return partial(frames_payload, folder=folder, setting=setting)
+
+
+def without(scored: Scored, failures: Mapping[str, Failure]) -> Scored:
+    """The corpus, where videos with these keys have an error like those that don't decode."""
+    videos = scored.videos
+    which = pc.index_in(videos["key"], value_set=pa.array(list(failures), pa.string()), skip_nulls=True)
+    told = {
+        "error_reason": [failure.reason for failure in failures.values()],
+        "error_class": [failure.error_class for failure in failures.values()],
+        "error_detail": [f"frames can't be sampled: {failure.message}" for failure in failures.values()],
+    }
+    for name, texts in told.items():
+        column = pc.coalesce(videos[name], pa.array(texts, pa.string()).take(which))
+        videos = videos.set_column(videos.column_names.index(name), name, column)
+    return replace(scored, videos=videos)
+
+
+def _frames_setting(config: PruneConfig) -> FramesSetting:
+    limits = config.limits
+    height, width = config.media.frame_size
+    return FramesSetting(
+        fps=config.media.fps,
+        frame_size=(height, width),
+        limits=VideoLimits(limits.max_side, limits.max_duration_s, limits.max_pixels, limits.timeout_s),
+        max_bytes=limits.max_file_mib * _MIB,
+    )
+
+
+def _frames_folder(config: PruneConfig) -> Path:
+    return Path(config.scores) / "frames"
+
+
+def _payload(config: PruneConfig, scratch: Path) -> Callable[[KeptVideo], tuple[bytes, str]]:
+    if config.media.kind == "frames":
+        return partial(frames_payload, folder=_frames_folder(config), setting=_frames_setting(config))
+    return partial(original_payload, scratch=scratch, max_bytes=config.limits.max_file_mib * _MIB)
 
 
 def no_places(scored: Scored, decisions: Decisions) -> pa.Table:

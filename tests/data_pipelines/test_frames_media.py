@@ -2,18 +2,23 @@
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from data_pipelines.config import PruneConfig
 from data_pipelines.frames_media import FramesSetting, FramesTask, sample_frames, store_frames
 from data_pipelines.ingest.locations import file_uri
+from data_pipelines.pipeline import Models, prune
 from data_pipelines.supervised import Failure
 from data_pipelines.writing import KeptVideo, frames_payload
 from recot.data.frames_payload import FramesPayload
 from recot.data.schema import content_key
+from recot.data.shards import ShardFolder
 from recot.errors import ConfigError, DataError
 from recot.video_io import VideoLimits
 from tests.video_clips import HEIGHT, WIDTH, make_clip, numbers
@@ -93,6 +98,45 @@ def test_what_is_nothing_of_the_video_ends_the_run(tmp_path: Path, what: str, me
     with pytest.raises(DataError, match=message):
         store_frames(tasks, SETTING, folder=folder, **POOL)
     assert not list(folder.rglob("*.npz"))
+
+
+def test_a_video_that_cannot_be_sampled_is_lost_alone_and_the_next_best_takes_its_place(
+    clips: Path, tmp_path: Path, make_config: Callable[..., PruneConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of six videos four are to be kept; two of these fail, and then one of those that come instead."""
+    (clips / "copy.mp4").write_bytes((clips / "a" / "0.mp4").read_bytes())
+    keys = {path.relative_to(clips).as_posix(): content_key(path.read_bytes()) for path in clips.rglob("*.mp4")}
+    media = ["media.kind=frames", "media.frame_size=[32,32]", "pruning.policy.selection.budget=4"]
+    arguments = [f"source={clips}", *media]
+    prune(make_config(*arguments, f"output={tmp_path / 'whole'}", "write_shards=false"), Models())
+    first = kept(tmp_path / "whole")
+    rest = sorted({"a/0.mp4", "a/1.mp4", "a/2.mp4", "b/3.mp4", "b/4.mp4", "b/5.mp4"} - {*first})
+    bad = {keys[name] for name in (*first[:2], rest[0])}
+
+    def fail_some(tasks: list[FramesTask], setting: FramesSetting, **pool: Any) -> dict[str, Failure]:
+        found = store_frames([task for task in tasks if task.key not in bad], setting, **pool)
+        return found | {t.key: Failure("timeout", "VideoError", "took too long") for t in tasks if t.key in bad}
+
+    monkeypatch.setattr("data_pipelines.sharding.store_frames", fail_some)
+    summary = prune(make_config(*arguments, f"output={tmp_path / 'out'}"), Models())
+    lost = sorted(name for name, key in keys.items() if key in bad)
+    assert kept(tmp_path / "out") == sorted({*keys} - {*lost} - {"copy.mp4"})
+    assert summary.video_reasons == {"timeout": len(lost)} | ({} if "copy.mp4" in lost else {"duplicate_exact": 1})
+    shards = ShardFolder(tmp_path / "out" / "train")
+    assert sorted(shards.sample(i).video_id for i in range(len(shards))) == kept(tmp_path / "out")
+    rows = pq.read_table(tmp_path / "out" / "audit.parquet").to_pylist()
+    told = {row["sample_id"]: row["detail"] for row in rows if row["reason_code"] == "timeout"}
+    assert told == dict.fromkeys(lost, "frames can't be sampled: took too long")
+    assert "frames can&#39;t be sampled: took too long" in (tmp_path / "out" / "report.html").read_text()
+    bad |= {*keys.values()}
+    with pytest.raises(DataError, match=r"none of 7 videos is kept \(7 x timeout\).*frames can't be sampled"):
+        prune(make_config(*arguments, f"output={tmp_path / 'none'}"), Models())
+
+
+def kept(output: Path) -> list[str]:
+    """Ids of the videos that the manifest keeps."""
+    manifest = pq.read_table(output / "manifest.parquet").to_pylist()
+    return sorted(row["video_id"] for row in manifest if row["decision"] == "keep")
 
 
 def test_nothing_to_do_starts_no_process(tmp_path: Path) -> None:
