@@ -16,7 +16,8 @@ from recot.models.recot import Recot
 from recot.models.vision_encoder import seeded_encoder
 from recot.stages.checkpointing import AtomicCheckpointIO, read_checkpoint
 from recot.stages.optimization import parameter_groups, warmup_cosine
-from recot.stages.recot_pretrain import NonFiniteLossError, RecotPretrain, mask_noise
+from recot.stages.divergence import NonFiniteLossError
+from recot.stages.recot_pretrain import RecotPretrain, mask_noise
 
 ENCODER = {
     "hidden_size": 32,
@@ -87,7 +88,10 @@ def test_divergence_names_step_samples_and_largest_gradient() -> None:
     stage = module()
     with torch.no_grad():
         stage.recot.mask_token.fill_(float("nan"))
-    stage._gradients = {"dts.temporal_code": torch.tensor(3.0), "decoder.head.1.weight": torch.tensor(7e8)}
+    for name, size in (("dts.temporal_code", 3.0), ("decoder.head.1.weight", 7e8)):
+        parameter = stage.recot.get_parameter(name)
+        parameter.grad = torch.full_like(parameter, size / parameter.numel() ** 0.5)
+    stage.on_before_optimizer_step(torch.optim.SGD(stage.parameters()))
     with pytest.raises(NonFiniteLossError, match=r"step 0.*key3, key4.*decoder\.head\.1\.weight with norm 7e\+08"):
         stage.training_step(batch([3, 4], [1, 1]), 0)
 

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 
@@ -26,12 +26,3 @@ def warmup_cosine(optimizer: torch.optim.Optimizer, warmup_steps: int, total_ste
         return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
     return LambdaLR(optimizer, factor)
-
-
-def largest_gradient(norms: dict[str, Tensor]) -> str:
-    """The parameter with the largest gradient norm, as text; a NaN counts as largest."""
-    if not norms:
-        return "none yet (this was the first step)"
-    values = {name: norm.item() for name, norm in norms.items()}
-    name = max(values, key=lambda n: math.inf if math.isnan(values[n]) else values[n])
-    return f"{name} with norm {values[name]:.3g}"

@@ -11,18 +11,15 @@ from einops import rearrange
 from torch import Tensor
 
 from recot.batch import VideoBatch
-from recot.errors import ConfigError, DataError, RecotError
+from recot.errors import ConfigError, DataError
 from recot.evaluation.metrics import REORDERING, ReconstructionMetrics
 from recot.losses import ReconstructionWeights, normalised_target, reconstruction_terms, weighted_sum
 from recot.models.recot import Reconstruction, Recot
 from recot.models.vision_encoder import FrozenVisionEncoder
-from recot.stages.optimization import largest_gradient, parameter_groups, warmup_cosine
+from recot.stages.divergence import GradientWatch
+from recot.stages.optimization import parameter_groups, warmup_cosine
 
 ENCODER_PREFIX = "vision_encoder."
-
-
-class NonFiniteLossError(RecotError):
-    """Training diverged; the message names the step, the samples and the largest gradient."""
 
 
 class RecotPretrain(lightning.LightningModule):
@@ -79,7 +76,7 @@ class RecotPretrain(lightning.LightningModule):
         self.warmup_steps = warmup_steps
         self.compile_model = compile
         self.validation = ReconstructionMetrics(recot.dts.width)
-        self._gradients: dict[str, Tensor] = {}
+        self._gradients = GradientWatch(recot)
         self._fingerprint: str | None = None
 
     def setup(self, stage: str) -> None:
@@ -119,26 +116,15 @@ class RecotPretrain(lightning.LightningModule):
         result = self.reconstruct(features, batch)
         terms = reconstruction_terms(result.predicted, normalised_target(features), result.mask.masked, batch.valid)
         loss = weighted_sum(terms, self.loss)
-        if not torch.isfinite(loss):
-            self._stop(loss, batch)
+        self._gradients.check(loss, step=self.global_step, keys=batch.keys)
         groups = len(batch.sample)
         self.log("train/loss", loss, prog_bar=True, batch_size=groups)
         self.log_dict({f"train/{name}": value for name, value in terms.items()}, batch_size=groups)
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Remember how large each gradient was before clipping, for the message if the next loss is not finite."""
-        self._gradients = {
-            name: torch.linalg.vector_norm(p.grad) for name, p in self.recot.named_parameters() if p.grad is not None
-        }
-
-    def _stop(self, loss: Tensor, batch: VideoBatch) -> None:
-        raise NonFiniteLossError(
-            f"The training loss became {loss.item()} at step {self.global_step}, on samples {', '.join(batch.keys)}. "
-            f"Largest gradient of the step before: {largest_gradient(self._gradients)}. Nothing was saved from this "
-            "step: the last checkpoint is good. Lower stage.learning_rate, lengthen stage.warmup_steps, or look at "
-            "these samples."
-        )
+        """Remember how large each gradient was, for the message if the next loss is not finite."""
+        self._gradients.look()
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         """Update the measures; what the compact map makes of reordered frames is computed without masks."""
