@@ -77,7 +77,7 @@ class Prefilled(NamedTuple):
     cache: DynamicCache  # keys and values of all tokens
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def prefill(llm: PreTrainedModel, embeddings: Tensor, *, chunk: int) -> Prefilled:
     """Read a prompt in pieces, so that activations are those of one piece. The result is that of the whole.
 
