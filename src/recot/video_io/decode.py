@@ -58,15 +58,24 @@ def decode(
     deadline = Deadline(name, limits.timeout_s)
     facts = probe_video(source, limits) if probe is None else probe
     wanted, place = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
-    if len(wanted) and (wanted[0] < 0 or wanted[-1] >= facts.frames):
-        outside = wanted[-1] if wanted[-1] >= facts.frames else wanted[0]
-        raise VideoError(
-            name, "frame_out_of_range", f"frame {outside} was asked for, the video has frames 0 to {facts.frames - 1}"
-        )
+    check_range(name, facts, wanted)
     frames = _read(source, facts, wanted, size, limits, deadline)
     if not np.array_equal(place, np.arange(len(wanted))):
         frames = frames[place]
     return DecodedFrames(frames=frames, times_s=facts.times_s[wanted][place])
+
+
+def check_range(name: str, probe: VideoProbe, wanted: np.ndarray) -> None:
+    """Return if the video has all ``wanted`` frames, (n,) int64, ascending.
+
+    Raises:
+        VideoError: ``frame_out_of_range``.
+    """
+    if len(wanted) and (wanted[0] < 0 or wanted[-1] >= probe.frames):
+        outside = wanted[-1] if wanted[-1] >= probe.frames else wanted[0]
+        raise VideoError(
+            name, "frame_out_of_range", f"frame {outside} was asked for, the video has frames 0 to {probe.frames - 1}"
+        )
 
 
 def _read(

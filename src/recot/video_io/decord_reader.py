@@ -7,6 +7,7 @@ tables. It gets only videos with none of that.
 
 import io
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -74,16 +75,26 @@ def read_frames(
         VideoError: ``timeout``.
     """
     frames = np.empty((len(wanted), *size, 3), dtype=np.uint8)
+    done = 0
+    for some in batches(source, probe, wanted, size, deadline):
+        frames[done : done + len(some)] = some
+        done += len(some)
+    return frames if done == len(wanted) else None
+
+
+def batches(
+    source: Source, probe: VideoProbe, wanted: np.ndarray, size: tuple[int, int], deadline: Deadline
+) -> Iterator[np.ndarray]:
+    """Successive (<= CHUNK, H, W, 3) of what ``read_frames`` gives. Ends early where decord disagrees or gives up."""
     try:
         reader = _open(source, size)
         if not _same_times(reader, probe):
-            return None
+            return
         for start in range(0, len(wanted), CHUNK):
             deadline.check()
-            frames[start : start + CHUNK] = reader.get_batch(wanted[start : start + CHUNK]).asnumpy()
+            yield reader.get_batch(wanted[start : start + CHUNK]).asnumpy()
     except (DECORDError, DECORDLimitReachedError, RuntimeError, AssertionError):
-        return None
-    return frames
+        return
 
 
 def _open(source: Source, size: tuple[int, int]) -> Any:

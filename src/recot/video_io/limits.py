@@ -14,8 +14,9 @@ class VideoLimits:
         max_side: largest width or height, in pixels.
         max_duration_s: longest time from the first shown frame to the end of the last, in seconds.
         max_pixels: most coded pixels of all frames together (12 hours of 1080p at 30 frames a second are 2.7e12).
-        timeout_s: wall-clock seconds for one call of ``probe``, ``decode`` or ``check_health``. It is looked at between
-            packets and between small batches of frames, so a call may overrun it by the time that one of them takes.
+        timeout_s: wall-clock seconds for one call of ``probe``, ``decode`` or ``check_health``, or one piece of
+            ``decode_pieces``. It is looked at between packets and between small batches of frames, so a call may
+            overrun it by the time that one of them takes.
     """
 
     max_side: int = 8192
@@ -30,7 +31,11 @@ class Deadline:
     def __init__(self, name: str, timeout_s: float) -> None:
         self._name = name
         self._timeout_s = timeout_s
-        self._end = time.monotonic() + timeout_s
+        self.restart()
+
+    def restart(self) -> None:
+        """Give all of the time again, from now on."""
+        self._end = time.monotonic() + self._timeout_s
 
     def check(self) -> None:
         """Return while there is time left.

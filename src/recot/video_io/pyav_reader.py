@@ -49,18 +49,26 @@ def read_frames(
     frames = np.empty((len(wanted), *size, 3), dtype=np.uint8)
     found = np.zeros(len(wanted), dtype=bool)
     reformatter = VideoReformatter()
+    for i, frame in clean_frames(source, probe, wanted, limits, deadline):
+        write_rgb(frame, frames[i], reformatter)
+        found[i] = True
+    return frames, found
+
+
+def clean_frames(
+    source: Source, probe: VideoProbe, wanted: np.ndarray, limits: VideoLimits, deadline: Deadline
+) -> Iterator[tuple[int, VideoFrame]]:
+    """(place in ``wanted``, frame) of those that come out clean, in order; otherwise as ``read_frames``."""
     at = 0
     # In AVI the times are made up by FFmpeg from the order of the file; repeated times don't say which frame it is.
     may_jump = probe.container != "avi" and bool((np.diff(probe.pts) > 0).all())
     for jump in (True, False) if may_jump else (False,):
+        if at == len(wanted):
+            return
         with open_container(source, limits) as container:
             for i, frame in _pick(container, probe, wanted, at, jump, limits, deadline):
-                _write_rgb(frame, frames[i], reformatter)
-                found[i] = True
-        at = int(np.argmin(found)) if not found.all() else len(wanted)
-        if at == len(wanted):
-            break
-    return frames, found
+                yield i, frame
+                at = i + 1
 
 
 def sequential_frames(
@@ -170,7 +178,7 @@ def _position(probe: VideoProbe, pts: int | None) -> int:
     return probe.frames if pts is None else int(np.searchsorted(probe.pts, pts))
 
 
-def _write_rgb(frame: VideoFrame, shown: np.ndarray, reformatter: VideoReformatter) -> None:
+def write_rgb(frame: VideoFrame, shown: np.ndarray, reformatter: VideoReformatter) -> None:
     """Write a decoded frame into ``shown``, (H, W, 3) uint8 RGB: upright, stretched bilinearly (like decord)."""
     orientation = frame_orientation(frame)
     height, width = shown.shape[1::-1] if orientation.transpose else shown.shape[:2]
