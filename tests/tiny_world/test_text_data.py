@@ -19,7 +19,7 @@ from recot.tiny_world.elements import Planted
 from recot.tiny_world.planting import TASKS
 from recot.tiny_world.scene import make_scene
 from recot.tiny_world.text_batch import IGNORED, ChatEncoder, Document, TextBatch
-from recot.tiny_world.text_data import Level, TinyText, sample_texts, training_document
+from recot.tiny_world.text_data import STEMS, Level, TinyText, phrases, sample_texts, training_document
 from recot.tiny_world.text_prompt import reply_text, user_text
 from recot.tiny_world.text_questions import View, ask, recast
 from recot.tiny_world.truth import facts, questions
@@ -221,6 +221,7 @@ def test_prompts() -> None:
         ({"curriculum": [LEVEL]}, "until: null"),
         ({"curriculum": [replace(LEVEL, until=None, tasks=("sums",))]}, "sums"),
         ({"curriculum": [replace(LEVEL, until=None, shots=(3, 2))]}, "shots"),
+        ({"curriculum": [replace(LEVEL, until=None, questions=3)]}, "4 or more questions"),
     ],
 )
 def test_impossible_settings(changes: dict[str, Any], said: str) -> None:
@@ -234,6 +235,24 @@ def test_every_word_of_the_world_is_one_token() -> None:
     text = "\n".join([*facts(scene), *(user_text(qa) for qa in questions(scene)[1:])])
     words = set(re.findall(r" ?[A-Za-z]+", text))
     assert not [word for word in words if len(tokenizer(word)["input_ids"]) > 1]
+
+
+def test_phrases_are_one_token_wherever_they_stand() -> None:
+    tokenizer = chat_bpe(sample_texts(scenes=100, frames=64, seed=0), vocab_size=512, phrases=phrases())
+    scene = make_scene(12345, frames=64)
+    *_, fact = facts(scene)[0].splitlines()
+    (name,) = (name for name in OBJECTS if name in fact)
+    start, end = re.findall(r"[\d.]+", fact)[-2:]
+    span = [f"from {start}", f" to {end} s"]
+    ids = tokenizer(f"{fact}\nA. {span[0]}{span[1]}")["input_ids"]
+    said = [tokenizer.decode(token) for token in ids]
+    assert said[3] == name  # which the starting heads count from: the movement 2, the start 4 tokens behind it
+    assert said[5] in fact
+    assert said[7:9] == said[-2:] == span
+    for qa in questions(scene)[1:]:
+        stem = tokenizer.decode(tokenizer(qa.question)["input_ids"][0])
+        assert stem in STEMS
+        assert qa.question.startswith(stem)
 
 
 def test_some_questions_are_asked_of_what_nothing_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,14 @@ CUTS = 4  # training documents made of one scene
 RECAST = 0.5  # of the training documents
 UNTOLD = 4  # questions a batch on scenes that nothing is told of
 IN_A_ROW = 0.5  # of the training documents tell of successive shots, others of any
+STEMS = (
+    "Which of these objects is shown in the scene right after the one with the ",
+    "Which of these objects is shown in the video",
+    "Which of these objects appears",
+    "How many times does the ",
+    "How does the ",
+    "When is the ",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +129,11 @@ class TinyText(StepwiseDataModule):
         return self._encoder.batch(documents)
 
     def _untold(self, level: Level, key: tuple[str | int, ...], rng: np.random.Generator) -> Document:
-        """Questions without facts: on common knowledge, and some that only facts could tell, to be unsure of."""
+        """Questions without facts: on common knowledge, and planted ones, to be unsure of: no answer is more likely."""
         scene = make_scene(derive_seed(*key, "untold"), frames=self.frames)
-        view = View(scene, range(len(scene.shots)))
         asked = [_either(common_questions(rng), level, rng) for _ in range(level.questions - UNTOLD)]
-        planted = (ask(level.tasks[i], view, rng) for i in rng.integers(len(level.tasks), size=UNTOLD))
-        return Document([], [*asked, *(both_forms(scene, p)[0] for p in planted if p)])
+        unsure = rng.permutation(len(scene.planted))[:UNTOLD]
+        return Document([], [*asked, *(both_forms(scene, scene.planted[i])[0] for i in unsure)])
 
     def val_batch(self, number: int) -> TextBatch:
         """The documents of ``val_batch_size`` scenes."""
@@ -170,7 +177,7 @@ class TinyText(StepwiseDataModule):
 def training_document(scene: Scene, level: Level, rng: np.random.Generator) -> Document:
     """Questions on some shots of a scene, drawn with ``rng``."""
     if rng.random() < RECAST:
-        scene = recast(scene, rng, cast=int(rng.integers(4, 17)))
+        scene = recast(scene, rng, cast=int(rng.integers(4, 13)))
     most = min(level.shots[1], len(scene.shots))
     count = int(rng.integers(min(level.shots[0], most), most + 1))
     first = int(rng.integers(len(scene.shots) - count + 1))
@@ -235,12 +242,15 @@ def sample_texts(*, scenes: int, frames: int, seed: int) -> list[str]:
 
 
 def phrases() -> list[str]:
-    """What is named as a whole: objects, what they do, times; and what stands between, with its spaces.
+    """What is named as a whole: objects, what they do, times, how questions begin; and what stands between.
 
-    A span is then two times to copy. Times later than 9.88 s are spelled by digits.
+    A span is then two tokens, its start and its end. Times later than 9.88 s are spelled by digits.
     """
-    numbers = [*(f" {digit}" for digit in range(10)), *(f" {eighth / 8:.2f}" for eighth in range(80))]
-    return [*OBJECTS, *MOVEMENTS, BOUNCES, CIRCLES, "is shown", NOT_SHOWN, *numbers, ". ", ": ", ", ", " or ", " the "]
+    times = [f"{eighth / 8:.2f}" for eighth in range(80)]
+    spans = [*(f"from {time}" for time in times), *(f" to {time} s" for time in times)]
+    numbers = [*(f" {digit}" for digit in range(10)), *(f" {time}" for time in times)]
+    between = (". ", ": ", ", ", " or ", " the ")
+    return [*OBJECTS, *MOVEMENTS, BOUNCES, CIRCLES, "is shown", NOT_SHOWN, *numbers, *spans, *STEMS, *between]
 
 
 def _either(forms: tuple[QA, QA], level: Level, rng: np.random.Generator) -> QA:
@@ -257,8 +267,8 @@ def _check(curriculum: Sequence[Level]) -> None:
     for level in curriculum:
         if not level.tasks or not set(level.tasks) <= set(TASKS):
             raise ConfigError(f"data.curriculum: tasks {list(level.tasks)}: give some of {TASKS}")
-        if not 1 <= level.shots[0] <= level.shots[1] or level.documents < 1 or level.questions < 1:
+        if not 1 <= level.shots[0] <= level.shots[1] or level.documents < 1 or level.questions < UNTOLD:
             raise ConfigError(
-                f"data.curriculum: {level} has shots, documents or questions that don't work: give 1 or more, and "
-                "shots as [least, most]"
+                f"data.curriculum: {level} has shots, documents or questions that don't work: give 1 or more, "
+                f"{UNTOLD} or more questions, and shots as [least, most]"
             )

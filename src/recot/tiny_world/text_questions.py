@@ -105,8 +105,8 @@ def _counting(view: View, rng: np.random.Generator) -> _Found:
     if rng.random() < RIGHT:
         asked, answer = _draw(rng, view.absent, 1)[0], NOT_SHOWN
     else:
-        # Each number that there is has the same chance, however many objects appear so often.
-        times = _draw(rng, sorted({n for n in view.count.values() if n <= 4}), 1)
+        # Large numbers have larger chances, as fewer views have them; how many objects appear so often doesn't matter.
+        times = _draw(rng, [n for n in sorted(set(view.count.values())) if n <= 4 for _ in range(n**2)], 1)
         if not times:
             return None
         asked = _draw(rng, [name for name, n in view.count.items() if n == times[0]], 1)[0]
