@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from data_pipelines.decontamination import LeakSettings, text_leaks, video_leaks
 from data_pipelines.duplicates import DuplicateSettings, find_duplicates
+from data_pipelines.embedding_clusters import ClusterSettings, embedding_clusters
 from data_pipelines.scoring import Scored, beside
 
 _PICTURES = ("video_id", "key", "packet_md5", "duration_s", "hashes", "mirrored_hashes")
@@ -15,18 +16,26 @@ _TEXTS = ("sample_id", "question", "options", "answer")
 
 
 def compare(
-    scored: Scored, evaluation: Sequence[Scored], *, duplicates: DuplicateSettings, decontamination: LeakSettings
+    scored: Scored,
+    evaluation: Sequence[Scored],
+    *,
+    duplicates: DuplicateSettings,
+    decontamination: LeakSettings,
+    clusters: ClusterSettings,
 ) -> Scored:
-    """The corpus with columns that tell of duplicates and, if there are evaluation sets, of leaks.
+    """The corpus with columns that tell of duplicates, of leaks (if there are evaluation sets) and of what is alike.
 
     Args:
         scored: the corpus.
         evaluation: the evaluation sets, measured in the same way. They count as one.
         duplicates: which videos count as the same, within the corpus and in the evaluation sets.
         decontamination: which texts do.
+        clusters: how videos are grouped by their embeddings, if they have any.
     """
     found = find_duplicates(scored.videos, settings=duplicates).drop_columns(["video_id"])
     videos, samples = beside(scored.videos, found), scored.samples
+    if "embeddings" in videos.column_names:
+        videos = videos.append_column("embedding_cluster", embedding_clusters(videos, clusters))
     if evaluation:
         pictures = [*_PICTURES, *(name for name in _EMBEDDED if name in videos.column_names)]
         known = pa.concat_tables([other.videos.select(pictures) for other in evaluation])

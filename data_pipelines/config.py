@@ -10,6 +10,7 @@ from typing import Any
 from data_pipelines.decisions import Policy
 from data_pipelines.decontamination import LeakSettings
 from data_pipelines.duplicates.settings import DuplicateSettings
+from data_pipelines.embedding_clusters import ClusterSettings
 from recot.errors import ConfigError
 
 _WITHOUT_EFFECT = ("output", "overwrite", "workers", "scores", "engine")
@@ -78,10 +79,11 @@ class Scorers:
 
 @dataclass
 class Pruning:
-    """What counts as the same and as leaked, and which videos and questions are good enough."""
+    """What counts as the same, as leaked and as alike, and which videos and questions are good enough."""
 
     duplicates: DuplicateSettings
     decontamination: LeakSettings
+    clusters: ClusterSettings
     policy: Policy
 
 
@@ -130,6 +132,7 @@ class PruneConfig:
             raise ConfigError(f"media.frame_size={self.media.frame_size}: expected [height, width] in pixels")
         self.pruning.duplicates.check("pruning.duplicates")
         self.pruning.decontamination.check("pruning.decontamination")
+        self.pruning.clusters.check("pruning.clusters")
         self.pruning.policy.check()
 
     def hash(self) -> str:

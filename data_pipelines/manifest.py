@@ -30,7 +30,7 @@ _VIDEO_FIELDS = [
     *_fields(is_vfr=pa.bool_(), media_duration_s=_NUMBER, media_frames=_WHOLE, rotation=_WHOLE, packet_md5=_TEXT),
     *_fields(error_reason=_TEXT, error_class=_TEXT, error_detail=_TEXT),
     *_fields(cluster_id=_WHOLE, dup_kind=_TEXT, dup_score=_NUMBER, dup_nearest=_TEXT),
-    *_fields(leak_kind=_TEXT, leak_score=_NUMBER, leak_of=_TEXT),
+    *_fields(leak_kind=_TEXT, leak_score=_NUMBER, leak_of=_TEXT, embedding_cluster=_WHOLE),
 ]
 """Columns that every manifest has, null where a step didn't run. ``frames`` and ``duration_s`` are signals."""
 _SAMPLE_FIELDS = [

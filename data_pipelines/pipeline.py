@@ -110,7 +110,13 @@ def _score(records: Records, evaluation: list[Records], config: PruneConfig, sta
     scored = measure(records.videos)
     others = [measure(other.videos) for other in evaluation]
     pruning = config.pruning
-    return compare(scored, others, duplicates=pruning.duplicates, decontamination=pruning.decontamination)
+    return compare(
+        scored,
+        others,
+        duplicates=pruning.duplicates,
+        decontamination=pruning.decontamination,
+        clusters=pruning.clusters,
+    )
 
 
 def _decide(scored: Scored, config: PruneConfig) -> tuple[Scored, Decisions]:

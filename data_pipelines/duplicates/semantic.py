@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipelines.duplicates.settings import DuplicateSettings
+from data_pipelines.kmeans import kmeans_centres, nearest_centre, normalised
 from recot.randomness import keyed_rng
 
 LEAF = 1000
@@ -17,7 +18,7 @@ LEAF = 1000
 NEIGHBOURS = 8
 """Most similar videos of its cluster that one is compared with frame by frame."""
 
-_BRANCHES, _SAMPLE, _ROUNDS = 16, 4096, 10
+_BRANCHES, _SAMPLE = 16, 4096
 _ALIKE = 0.9  # cosine from which two frames are one look
 _SAME_DURATION_S = 0.1
 _BLOCK = 1 << 22  # floats
@@ -63,7 +64,7 @@ class Embedded:
             embeddings = self._read(block)
             enough = _count_looks(embeddings) >= settings.looks
             self.usable[block] = enough
-            self.means[block[enough]] = _normalised(embeddings[enough].mean(1))
+            self.means[block[enough]] = normalised(embeddings[enough].mean(1))
 
     def compare(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Which pairs of videos are semantic duplicates.
@@ -123,27 +124,13 @@ class Embedded:
             yield videos, queries
             return
         rng = keyed_rng("duplicates", "k-means", self._settings.seed, *path)
-        centres = self._centres(videos[np.sort(rng.permutation(len(videos))[:_SAMPLE])], rng)
-        own, asked = self._nearest_centre(videos, centres), self._nearest_centre(queries, centres)
+        sample = videos[np.sort(rng.permutation(len(videos))[:_SAMPLE])]
+        centres = kmeans_centres(self.means[sample], _BRANCHES, rng)
+        own, asked = (nearest_centre(self.means, rows, centres) for rows in (videos, queries))
         if np.bincount(own).max() > 0.9 * len(videos):  # they are all alike: any part will do
             own, asked = np.arange(len(videos)) // LEAF, np.arange(len(queries)) * len(videos) // len(queries) // LEAF
         for branch in range(own.max() + 1):
             yield from self._clusters(videos[own == branch], queries[asked == branch], (*path, branch))
-
-    def _centres(self, videos: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """``(16, C)`` unit vectors: k-means by cosine (Lloyd)."""
-        points = self.means[videos]
-        centres = points[rng.permutation(len(points))[:_BRANCHES]]
-        for _ in range(_ROUNDS):
-            nearest = (points @ centres.T).argmax(1)
-            sums = np.stack([points[nearest == i].sum(0) for i in range(len(centres))])
-            centres = np.where(sums.any(1, keepdims=True), _normalised(sums), centres)
-        return centres
-
-    def _nearest_centre(self, videos: np.ndarray, centres: np.ndarray) -> np.ndarray:
-        step = max(1, _BLOCK // self.means.shape[1])
-        blocks = [videos[start : start + step] for start in range(0, len(videos), step)]
-        return np.concatenate([(self.means[block] @ centres.T).argmax(1) for block in blocks])
 
     def _read(self, videos: np.ndarray) -> np.ndarray:
         """``(n, k, C)`` float32, normalised."""
@@ -155,7 +142,7 @@ class Embedded:
             own = which == number
             begin = starts[rows[own] - (self._ends[number] - len(starts))]
             read[own] = values[begin[:, None] + np.arange(self._size)]
-        return _normalised(read.reshape(len(rows), self._frames, -1))
+        return normalised(read.reshape(len(rows), self._frames, -1))
 
 
 def _flat(lists: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -185,9 +172,3 @@ def _count_looks(embeddings: np.ndarray) -> np.ndarray:
     for frame in range(alike.shape[1]):
         taken[:, frame] = ~(alike[:, frame] & taken).any(1)
     return taken.sum(1)
-
-
-def _normalised(vectors: np.ndarray) -> np.ndarray:
-    """Of length 1; zeros stay."""
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
