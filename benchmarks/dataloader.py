@@ -186,6 +186,7 @@ def main() -> None:
             seed=0,
             num_workers=2,
             features="live",
+            questions=None,
             prepare=None,
             timeout_s=TIMEOUT_S,
         )

@@ -89,6 +89,7 @@ def module_of(path: Path, setting: FramesSetting) -> VideoDataModule:
         seed=0,
         num_workers=0,
         features="live",
+        questions=None,
         prepare=None,
         timeout_s=LIMITS.timeout_s,
     )

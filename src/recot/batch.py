@@ -20,6 +20,18 @@ class Cursor:
     position: int
 
 
+@dataclass(frozen=True)
+class Chat:
+    """One question about a video of the batch, as text that a prompt is made of."""
+
+    user: str  # the question as the model reads it, options included
+    reply: str  # what the model is to say: the letter of the right option, or the answer
+    spans: tuple[tuple[float, float], ...]  # presentation seconds that show the answer; empty where unknown
+    sample_id: str
+    task: str  # task type, e.g. ``needle``
+    options: tuple[str, ...]  # empty for a free-form question
+
+
 @dataclass
 class VideoBatch:
     """One training or validation batch. Exactly one of ``frames`` and ``features`` is set."""
@@ -33,6 +45,7 @@ class VideoBatch:
     seeds: list[int]  # S seeds, pure functions of (run seed, epoch, sample): key every random choice with them
     cursor: Cursor | None = None  # what comes after this batch; None outside training
     failures: tuple[tuple[str, str], ...] = ()  # (key, reason) of samples replaced because they couldn't be read
+    chats: list[list[Chat]] | None = None  # S lists, the questions about each video; None where none are asked
 
     def groups_per_sample(self) -> Tensor:
         """(S,) int64 number of groups of each sample."""

@@ -56,6 +56,7 @@ def data(train: Path | list[Path], val: Path, /, **changes: Any) -> VideoDataMod
         "seed": 5,
         "num_workers": 0,
         "features": "live",
+        "questions": None,
         "prepare": None,
         "timeout_s": 60.0,
     }
@@ -70,6 +71,7 @@ def fingerprint(batch: VideoBatch) -> str:
             digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
             digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
     names = ",".join(key[:6] for key in batch.keys)
+    digest.update(str(batch.chats).encode())
     return f"{names} {batch.seeds} {batch.cursor} {digest.hexdigest()[:16]}"
 
 

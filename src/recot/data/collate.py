@@ -5,12 +5,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from recot.batch import VideoBatch
+from recot.batch import Chat, VideoBatch
 from recot.data.dataset import Clip
 
 
 def collate(
-    clips: Sequence[Clip], keys: list[str], seeds: list[int], failures: Sequence[tuple[str, str]] = ()
+    clips: Sequence[Clip],
+    keys: list[str],
+    seeds: list[int],
+    failures: Sequence[tuple[str, str]] = (),
+    chats: list[list[Chat]] | None = None,
 ) -> VideoBatch:
     """Join S clips, either all of frames or all of features.
 
@@ -19,6 +23,7 @@ def collate(
         keys: S shard keys.
         seeds: S seeds.
         failures: (key, reason) of samples that others stand for.
+        chats: S lists of questions, or None.
 
     Returns:
         a batch of G = sum of g_s groups.
@@ -33,6 +38,7 @@ def collate(
         keys=keys,
         seeds=seeds,
         failures=tuple(failures),
+        chats=chats,
     )
 
 

@@ -19,10 +19,11 @@ from lightning.pytorch.utilities import rank_zero_info
 from recot.batch import Cursor, VideoBatch
 from recot.data import settings
 from recot.data.cached_features import common_encoder, saving
-from recot.data.dataset import VideoDataset
+from recot.data.dataset import VideoDataset, check_long_enough
 from recot.data.failures import FailureLog
 from recot.data.loader import TrainLoader, ValLoader, Workers, explain
 from recot.data.order import SourceFacts, TrainOrder, plan_once, shares
+from recot.data.questions import Questions
 from recot.data.reader import REPLACEMENTS, BatchReader
 from recot.data.resume import check_same_order, data_hash
 from recot.data.shards import ShardFolder
@@ -31,14 +32,15 @@ from recot.video_io import FrameSampling, VideoLimits
 
 
 class VideoDataModule(L.LightningDataModule):
-    """Batches of video windows from shard folders.
+    """Batches of video windows, or of whole videos with questions, from shard folders.
 
     A training draw is a window of consecutive groups of a video's sampled frames, at a place drawn anew at each pass;
-    a validation draw is always the middle of the video. An epoch has as many draws as the training folders have
-    samples. Its batches are planned from the index: each takes samples in order until one more would exceed
-    ``batch_size`` or ``token_budget``. Under a budget, epochs may differ by a few batches; Lightning's epoch is then as
-    long as the first one, and what is left over opens the next. ``Trainer(limit_train_batches=...)`` likewise shortens
-    Lightning's epochs without skipping data.
+    a validation draw is always the middle of the video. With ``questions``, both are the whole video: training draws
+    questions anew at each pass, validation asks all of them, and videos without any are left out.
+    An epoch has as many draws as the training folders have samples. Its batches are planned from the index: each takes
+    samples in order until one more would exceed ``batch_size`` or ``token_budget``. Under a budget, epochs may differ
+    by a few batches; Lightning's epoch is then as long as the first one, and what is left over opens the next.
+    ``Trainer(limit_train_batches=...)`` likewise shortens Lightning's epochs without skipping data.
 
     Args:
         train: shard folders to train on.
@@ -46,7 +48,8 @@ class VideoDataModule(L.LightningDataModule):
         val: shard folders to validate on, every sample once.
         sampling: which frames of a video are used.
         frame_size: (H, W) in pixels that frames are resized to.
-        groups_per_sample: groups of 4 frames of a training window; a shorter video is used whole.
+        groups_per_sample: groups of 4 frames of a training window; a shorter video is used whole, as is any if this is
+            None.
         val_groups_per_sample: the same for validation.
         batch_size: most samples of a batch.
         token_budget: most encoder tokens of a batch (groups x 4 x ``tokens_per_frame``), or None.
@@ -55,6 +58,7 @@ class VideoDataModule(L.LightningDataModule):
         seed: of the order, the windows and ``VideoBatch.seeds``.
         num_workers: reading processes; 0 reads in the main process.
         features: ``live`` decodes frames; ``cached`` reads encoder features from ``<folder>/features``.
+        questions: which are asked about the videos; None for none.
         prepare: makes the folders if they are not there (called once a node); None if they must be there.
         timeout_s: wall-clock seconds that reading one video may take.
 
@@ -75,8 +79,8 @@ class VideoDataModule(L.LightningDataModule):
         val: Sequence[str],
         sampling: FrameSampling,
         frame_size: tuple[int, int],
-        groups_per_sample: int,
-        val_groups_per_sample: int,
+        groups_per_sample: int | None,
+        val_groups_per_sample: int | None,
         batch_size: int,
         token_budget: int | None,
         tokens_per_frame: int,
@@ -84,6 +88,7 @@ class VideoDataModule(L.LightningDataModule):
         seed: int,
         num_workers: int,
         features: str,
+        questions: Questions | None,
         prepare: Callable[[], None] | None,
         timeout_s: float,
     ) -> None:
@@ -92,8 +97,9 @@ class VideoDataModule(L.LightningDataModule):
         self.val_paths = settings.folder_list("val", val)
         self.train_weights = settings.positive_weights(train_weights, len(self.train_paths))
         self.sampling = settings.groupable(sampling)
-        self.groups_per_sample = settings.at_least(1, "groups_per_sample", groups_per_sample)
-        self.val_groups_per_sample = settings.at_least(1, "val_groups_per_sample", val_groups_per_sample)
+        self.questions, asked = questions, questions is not None
+        self.groups_per_sample = settings.window("groups_per_sample", groups_per_sample, asked=asked)
+        self.val_groups_per_sample = settings.window("val_groups_per_sample", val_groups_per_sample, asked=asked)
         self.batch_size = settings.at_least(1, "batch_size", batch_size)
         self.token_budget = None if token_budget is None else settings.at_least(1, "token_budget", token_budget)
         self.tokens_per_frame = settings.at_least(1, "tokens_per_frame", tokens_per_frame)
@@ -116,12 +122,11 @@ class VideoDataModule(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Open the folders, check everything that can be known before training, plan the order."""
         sources, val_sources = self._open(self.train_paths), self._open(self.val_paths)
-        self._reader = self._make_reader(sources, self.groups_per_sample, centred=False)
-        self._val_reader = self._make_reader(val_sources, self.val_groups_per_sample, centred=True)
+        self._reader = self._make_reader(sources, self.groups_per_sample, fixed=False)
+        self._val_reader = self._make_reader(val_sources, self.val_groups_per_sample, fixed=True)
         for name, reader in (("groups_per_sample", self._reader), ("val_groups_per_sample", self._val_reader)):
-            settings.check_budget(
-                self.token_budget, max(int(c.max()) for c in reader.costs), self.tokens_per_frame, name
-            )
+            key = "sampling.max_frames" if reader.groups_per_sample is None else name
+            settings.check_budget(self.token_budget, reader.largest, self.tokens_per_frame, key)
         quotas = shares([len(source) for source in sources], self.train_weights)
         self._order = TrainOrder(
             [
@@ -172,7 +177,7 @@ class VideoDataModule(L.LightningDataModule):
             DataError: if they can't be read.
         """
         sources = [self._videos(source.folder, cached=False) for source in self._val_reader.sources]
-        reader = self._make_reader(sources, self.val_groups_per_sample, centred=True)
+        reader = self._make_reader(sources, self.val_groups_per_sample, fixed=True)
         batch = reader[[draw for planned in self._val_plan for draw in planned][:n]]
         if isinstance(batch, DataError):
             raise batch
@@ -209,38 +214,36 @@ class VideoDataModule(L.LightningDataModule):
         self.close("train", "val")
 
     def _open(self, paths: list[str]) -> list[VideoDataset]:
-        for path in paths:
-            if not Path(path).is_dir():
-                raise DataError(
-                    f"{path}: there is no such folder of shards. Make it with `python data_pipelines/prune.py "
-                    f"source=<folder of videos or annotation file> output={path}`, or name folders that exist in "
-                    "data.train and data.val."
-                )
-        return [self._videos(ShardFolder(path), cached=self.features == "cached") for path in paths]
+        sources = []
+        for folder in map(ShardFolder, paths):
+            kept = folder if self.questions is None else self.questions.videos(folder)
+            if len(kept) < len(folder):
+                rank_zero_info(f"{folder.path}: only {len(kept)} of {len(folder)} videos have questions to ask.")
+            sources.append(self._videos(kept, cached=self.features == "cached"))
+            if self.questions is None:
+                check_long_enough(sources[-1])
+        return sources
 
     def _videos(self, folder: ShardFolder, *, cached: bool) -> VideoDataset:
         limits = VideoLimits(timeout_s=self.timeout_s)
         return VideoDataset(folder, sampling=self.sampling, frame_size=self.frame_size, limits=limits, cached=cached)
 
-    def _make_reader(self, sources: list[VideoDataset], groups: int, *, centred: bool) -> BatchReader:
+    def _make_reader(self, sources: list[VideoDataset], groups: int | None, *, fixed: bool) -> BatchReader:
         return BatchReader(
             sources,
             seed=self.seed,
             groups_per_sample=groups,
-            centred=centred,
+            fixed=fixed,
             tokens_per_frame=self.tokens_per_frame,
             num_workers=self.num_workers,
+            questions=self.questions,
         )
 
     def _attach(self, trainer: L.Trainer) -> None:
         _, world_size = self._place()
         if trainer.overfit_batches:  # type: ignore[attr-defined]
             raise ConfigError("trainer.overfit_batches must be 0: to overfit, train on a folder of few videos.")
-        if self._order.batch_count(0) < world_size or len(self._val_plan) < world_size:
-            raise ConfigError(
-                f"{self._order.batch_count(0)} training and {len(self._val_plan)} validation batches for "
-                f"{world_size} processes: each needs at least one. Lower data.batch_size or trainer.devices."
-            )
+        settings.check_enough(self._order.batch_count(0), len(self._val_plan), world_size)
         if trainer.state.fn == TrainerFn.FITTING and trainer.global_step == 0:
             self.cursor = Cursor(0, 0)
         # First, so that a checkpoint written at the same batch finds the cursor moved.
@@ -259,16 +262,12 @@ class VideoDataModule(L.LightningDataModule):
 
     def _order_settings(self) -> dict[str, Any]:
         """By config key, everything that the training batches depend on; not how or by how many they are read."""
-        values = {
-            "train_weights": self.train_weights,
+        names = ("train_weights", "groups_per_sample", "batch_size", "token_budget", "shuffle_window", "seed")
+        values = {name: getattr(self, name) for name in names} | {
             "sampling": asdict(self.sampling),
             "frame_size": list(self.frame_size),
-            "groups_per_sample": self.groups_per_sample,
-            "batch_size": self.batch_size,
-            "token_budget": self.token_budget,
+            "questions": None if self.questions is None else asdict(self.questions),
             "tokens_per_frame": None if self.token_budget is None else self.tokens_per_frame,
-            "shuffle_window": self.shuffle_window,
-            "seed": self.seed,
             "train (hash of its index)": data_hash([source.folder for source in self._reader.sources]),
         }
         return {f"data.{name}": value for name, value in values.items()}

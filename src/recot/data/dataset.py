@@ -82,7 +82,6 @@ class VideoDataset:
             [sampling.planned_count(*video) for video in zip(frames.tolist(), durations_s.tolist(), strict=True)],
             dtype=np.int64,
         )
-        _check_long_enough(folder, np.minimum(self.counts, frames))
         self.groups = -(-self.counts // GROUP_SIZE)
         self.features = CachedFeatures(folder, sampling=sampling, frame_size=frame_size) if cached else None
         has_frames = folder.extension(0) == FRAMES_EXTENSION
@@ -185,10 +184,16 @@ def _check_videos(folder: ShardFolder) -> None:
         )
 
 
-def _check_long_enough(folder: ShardFolder, distinct: np.ndarray) -> None:
-    if int(distinct.max()) < GROUP_SIZE:
+def check_long_enough(videos: VideoDataset) -> None:
+    """Refuse videos that show nothing of time; with questions about them, images are as good.
+
+    Raises:
+        DataError: if none has the distinct frames of a group.
+    """
+    longest = int(np.minimum(videos.counts, videos.folder.columns["frames"]).max())
+    if longest < GROUP_SIZE:
         raise DataError(
-            f"{folder.path}: no video has {GROUP_SIZE} sampled frames, the longest has {int(distinct.max())}. Recot "
+            f"{videos.folder.path}: no video has {GROUP_SIZE} sampled frames, the longest has {longest}. Recot "
             f"pretraining merges {GROUP_SIZE} frames over time and needs at least {GROUP_SIZE} of a video; images "
             "can't teach it time. Sample more densely (data.sampling.fps, .count or .stride), or use longer videos."
         )

@@ -1,15 +1,18 @@
-"""Draws into batches: which window of a video is read, and what stands in for a video that can't be."""
+"""Draws into batches: what is read of a video and asked about it, and what stands in for one that can't be read."""
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from recot.batch import VideoBatch
+from recot.batch import Chat, VideoBatch
 from recot.data.collate import collate
 from recot.data.dataset import Clip, VideoDataset, Window
 from recot.data.order import Draw
+from recot.data.questions import Questions
 from recot.errors import DataError, VideoError
 from recot.grouping import GROUP_SIZE
 from recot.randomness import derive_seed, keyed_rng
@@ -24,10 +27,12 @@ class BatchReader(Dataset["VideoBatch | DataError"]):
     Args:
         sources: the shard folders that ``Draw.source`` counts.
         seed: of the run.
-        groups_per_sample: groups of a window; a shorter video is used whole.
-        centred: take the middle of a video (validation), not a place drawn anew at each pass (training).
+        groups_per_sample: groups of a window; a shorter video is used whole, as is any if this is None.
+        fixed: take the middle of a video and all questions about it (validation); else the place and the questions are
+            drawn anew at each pass (training).
         tokens_per_frame: encoder tokens of a frame.
         num_workers: worker processes that will use it.
+        questions: which are asked about a video; None for none.
 
     Attributes:
         costs: of each source, (N,) int64 encoder tokens that a window of each video costs, repeated frames included.
@@ -40,17 +45,24 @@ class BatchReader(Dataset["VideoBatch | DataError"]):
         sources: Sequence[VideoDataset],
         *,
         seed: int,
-        groups_per_sample: int,
-        centred: bool,
+        groups_per_sample: int | None,
+        fixed: bool,
         tokens_per_frame: int,
         num_workers: int,
+        questions: Questions | None,
     ) -> None:
         self.sources = list(sources)
         self.seed = seed
         self.groups_per_sample = groups_per_sample
-        self.centred = centred
-        self.costs = [source.groups.clip(max=groups_per_sample) * GROUP_SIZE * tokens_per_frame for source in sources]
+        self.fixed = fixed
+        self.questions = questions
+        self.costs = [self._taken(source.groups) * GROUP_SIZE * tokens_per_frame for source in sources]
         self.busy = torch.full((max(1, num_workers), 3), -1).share_memory_()
+
+    @property
+    def largest(self) -> int:
+        """Encoder tokens of the largest sample."""
+        return max(int(costs.max()) for costs in self.costs)
 
     def __getitem__(self, draws: list[Draw]) -> "VideoBatch | DataError":
         """A batch. An error is returned, not raised: torch would bury its message in a worker's traceback."""
@@ -71,10 +83,21 @@ class BatchReader(Dataset["VideoBatch | DataError"]):
     def window(self, draw: Draw) -> Window:
         """Which groups a draw takes."""
         total = int(self.sources[draw.source].groups[draw.sample])
-        groups = min(total, self.groups_per_sample)
-        if self.centred:
+        groups = int(self._taken(total))
+        if self.fixed:
             return Window((total - groups) // 2, groups)
         return Window(int(keyed_rng(self.seed_of(draw), "window").integers(total - groups + 1)), groups)
+
+    def chats(self, draw: Draw, clip: Clip) -> list[Chat]:
+        """What is asked about a draw's video; nothing where there are no questions.
+
+        Raises:
+            DataError: if a question can't be put to a model.
+        """
+        if self.questions is None:
+            return []
+        rng = None if self.fixed else keyed_rng(self.seed_of(draw), "questions")
+        return self.questions.chats(self.sources[draw.source].folder.sample(draw.sample), clip.times_s, rng)
 
     def describe(self, source: int, sample: int) -> str:
         """Key and shard of a sample, for messages."""
@@ -82,26 +105,30 @@ class BatchReader(Dataset["VideoBatch | DataError"]):
         return f"sample {folder.key(sample)} of {folder.path / str(folder.columns['shard'][sample])}"
 
     def _batch(self, draws: list[Draw], row: torch.Tensor) -> VideoBatch:
-        clips: list[Clip] = []
-        used: list[Draw] = []
-        failures: list[tuple[str, str]] = []
-        for draw in draws:
-            stand_in, clip, failed = self._read(draw, row)
-            used.append(stand_in)
-            clips.append(clip)
-            failures += failed
-        keys = [self.sources[draw.source].folder.key(draw.sample) for draw in used]
-        return collate(clips, keys, [self.seed_of(draw) for draw in used], failures)
+        parts = [self._read(draw, row) for draw in draws]
+        used = [part.draw for part in parts]
+        return collate(
+            [part.clip for part in parts],
+            [self.sources[draw.source].folder.key(draw.sample) for draw in used],
+            [self.seed_of(draw) for draw in used],
+            [failure for part in parts for failure in part.failures],
+            None if self.questions is None else [part.chats for part in parts],
+        )
 
-    def _read(self, draw: Draw, row: torch.Tensor) -> tuple[Draw, Clip, list[tuple[str, str]]]:
-        """The first readable candidate, its clip, and (key, reason) of those that were not readable."""
+    def _taken(self, groups: Any) -> Any:
+        """How many of so many groups, a number or an array, a sample has."""
+        return groups if self.groups_per_sample is None else np.minimum(groups, self.groups_per_sample)
+
+    def _read(self, draw: Draw, row: torch.Tensor) -> "_Part":
+        """The first readable candidate."""
         source = self.sources[draw.source]
         failed: list[tuple[str, str]] = []
         for candidate in self._candidates(draw):
             row[2] = candidate.sample
             row[1] = candidate.source
             try:
-                return candidate, source.clip(candidate.sample, self.window(candidate)), failed
+                clip = source.clip(candidate.sample, self.window(candidate))
+                return _Part(candidate, clip, self.chats(candidate, clip), failed)
             except (VideoError, DataError) as error:
                 reason = f"{error.message} [{error.reason}]" if isinstance(error, VideoError) else str(error)
                 where = self.describe(candidate.source, candidate.sample)
@@ -126,3 +153,12 @@ class BatchReader(Dataset["VideoBatch | DataError"]):
                 tried += 1
                 if tried == REPLACEMENTS:
                     return
+
+
+class _Part(NamedTuple):
+    """One sample of a batch."""
+
+    draw: Draw
+    clip: Clip
+    chats: list[Chat]
+    failures: list[tuple[str, str]]  # (key, reason) of those that it stands in for

@@ -19,6 +19,27 @@ def at_least(least: int, name: str, value: int) -> int:
     return value
 
 
+def window(name: str, groups: int | None, *, asked: bool) -> int | None:
+    """Groups of a window, None for the whole video.
+
+    Args:
+        name: the config key.
+        groups: its value.
+        asked: whether there are questions about the videos.
+
+    Raises:
+        ConfigError: if it is no number from 1 up, or would cut a video that questions are about.
+    """
+    if groups is None:
+        return None
+    if asked:
+        raise ConfigError(
+            f"data.{name} is {groups}, but with data.questions a sample must be a whole video: a window might not show "
+            f"what is asked about. Set data.{name}=null; data.sampling.max_frames bounds a video by thinning it out."
+        )
+    return at_least(1, name, groups)
+
+
 def positive(name: str, value: float) -> float:
     """``value``, which must be a finite number above 0.
 
@@ -113,4 +134,17 @@ def check_budget(token_budget: int | None, largest: int, tokens_per_frame: int, 
             f"data.token_budget is {token_budget} encoder tokens, but one sample has {largest} "
             f"({largest // tokens_per_frame} frames of data.tokens_per_frame={tokens_per_frame}). "
             f"Raise data.token_budget to {largest}, or lower data.{groups_key}."
+        )
+
+
+def check_enough(train_batches: int, val_batches: int, world_size: int) -> None:
+    """Every process must have work.
+
+    Raises:
+        ConfigError: if there are fewer batches of either kind than processes.
+    """
+    if min(train_batches, val_batches) < world_size:
+        raise ConfigError(
+            f"{train_batches} training and {val_batches} validation batches for {world_size} processes: each needs at "
+            "least one. Lower data.batch_size or trainer.devices."
         )

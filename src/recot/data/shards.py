@@ -1,5 +1,6 @@
 """Random access to a shard folder through its index, without a tar reader and without unpickling anything."""
 
+import copy
 import hashlib
 import json
 import os
@@ -62,7 +63,7 @@ class ShardFolder:
         self._index_of = {key: i for i, key in enumerate(self.columns["key"].tolist())}
 
     def __len__(self) -> int:
-        return self._manifest.samples
+        return len(self.columns["key"])
 
     def key(self, i: int) -> str:
         """Key of sample ``i``."""
@@ -109,6 +110,13 @@ class ShardFolder:
         if start < 0 or length < 0 or start + length > size:
             raise IndexError(f"{self._payload_name(i)}: bytes {start}..{start + length} of {size}")
         return self._read(i, int(self.columns["offset"][i]) + start, length, self._payload_name(i))
+
+    def only(self, samples: np.ndarray) -> "ShardFolder":
+        """The folder as if it held these samples alone; (n,) int64, their numbers in the order wanted."""
+        view = copy.copy(self)
+        view.columns = {name: values[samples] for name, values in self.columns.items()}
+        view._index_of = {key: i for i, key in enumerate(view.columns["key"].tolist())}
+        return view
 
     def verify(self) -> None:
         """Read every shard and compare its SHA-256 with ``shards.json``.

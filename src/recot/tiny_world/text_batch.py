@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from recot.data.qa_text import question_text, reply_text
 from recot.data.schema import QA
-from recot.tiny_world.text_prompt import question_text, reply_text
 
 IGNORED = -100
 _MARK = "\x00"
