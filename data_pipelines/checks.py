@@ -25,6 +25,8 @@ VERDICT_SCHEMA = pa.schema(
 """``audit.parquet`` without ``elapsed_ms``. Words that repeat are stored once."""
 
 STATUSES = ("ok", "na", "error", "proxy")
+MEASURED = ("ok", "proxy")
+"""Those of a signal that has a value."""
 STAGES = {
     "media": (
         *("health", "frames", "duration_s", "min_side", "packet_activity", "dark", "blank", "blur", "static"),
@@ -59,6 +61,10 @@ class Readings:
     failed: np.ndarray
     status: pa.Array
     detail: pa.Array
+
+    def having(self, status: str) -> np.ndarray:
+        """(n,) bool, where the status is this one; none said is ``ok``."""
+        return pc.equal(pc.fill_null(self.status, "ok"), status).to_numpy(zero_copy_only=False)
 
     def numbers(self) -> np.ndarray:
         """(n,) float64, NaN where there is no value."""

@@ -55,7 +55,7 @@ class Decisions:
     Attributes:
         videos: ``video_id, decision, reason_codes, dup_of, stratum, rank``.
         samples: ``sample_id, video_id, decision, reason_codes, dup_of, stratum, rank``.
-        not_judged: rules whose signal neither table has.
+        not_judged: rules whose signal neither table has, or not with the status that they are about.
         video_checks: what was checked of the videos.
         sample_checks: what was checked of the samples.
 
@@ -192,8 +192,18 @@ def _table(ids: pa.Table, findings: Findings, copied: pa.Array, places: pa.Table
 
 
 def _not_judged(policy: Policy, videos: pa.Table, samples: pa.Table) -> tuple[str, ...]:
-    known = {*videos.column_names, *samples.column_names}
-    return tuple(name for name, rule in policy.rules.items() if rule.enabled and rule.signal not in known)
+    return tuple(
+        name
+        for name, rule in policy.rules.items()
+        if rule.enabled and not any(_has(table, rule) for table in (videos, samples))
+    )
+
+
+def _has(table: pa.Table, rule: Rule) -> bool:
+    """Whether a rule has something to judge; without a status, a column is enough."""
+    if rule.status is None or rule.signal not in table.column_names:
+        return rule.signal in table.column_names
+    return bool(read_signal(table, rule.signal).having(rule.status).any())
 
 
 def _check_invariants(films: Findings, texts: Findings, owner: np.ndarray, home: np.ndarray) -> None:

@@ -52,7 +52,7 @@ def embedding_clusters(videos: pa.Table, settings: ClusterSettings) -> pa.Array:
     """
     order = pc.sort_indices(videos["video_id"]).to_numpy().astype(np.int64)
     means = _means(videos)
-    known = order[means.any(1)[order]]
+    known = order[means[order].any(axis=1)]
     size = settings.size or math.ceil(math.sqrt(2 * len(known)))
     leaves = sorted(_leaves(means[known], np.arange(len(known)), size, settings.seed, ()), key=lambda leaf: leaf[0])
     group = np.full(len(videos), -1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from data_pipelines.checks import STAGES, Check, Readings, read_signal, stage_of
+from data_pipelines.checks import MEASURED, STAGES, Check, read_signal, stage_of
 from recot.errors import ConfigError
 
 _BOUNDS = ("min", "max", "min_quantile", "max_quantile")
@@ -26,6 +26,8 @@ class Rule:
         min_quantile: the lowest share of the values, at most this one, is dropped; values equal to the first one that
             stays are good.
         max_quantile: the highest ``1 - max_quantile`` of the values is dropped.
+        status: ``ok`` judges only what was measured itself, ``proxy`` only what stands in for it, on another scale;
+            None judges both.
         within: column whose values are the groups that a quantile is taken in; None for all rows together.
         enabled: False leaves the signal unjudged.
     """
@@ -36,6 +38,7 @@ class Rule:
     max: float | None = None
     min_quantile: float | None = None
     max_quantile: float | None = None
+    status: str | None = None
     within: str | None = None
     enabled: bool = True
 
@@ -53,6 +56,8 @@ class Rule:
         quantile = self.bound.endswith("_quantile")
         if quantile and not 0 < getattr(self, self.bound) < 1:
             raise ConfigError(f"{key}.{self.bound}={getattr(self, self.bound)}: expected a share between 0 and 1")
+        if self.status not in (None, *MEASURED):
+            raise ConfigError(f"{key}.status={self.status}: expected {' or '.join(MEASURED)}, or null for both")
         if self.within is not None and not quantile:
             raise ConfigError(f"{key}.within={self.within}: only min_quantile and max_quantile have groups")
 
@@ -83,7 +88,8 @@ def judge(table: pa.Table, name: str, rule: Rule, groups: pa.Array | None, broke
     """Apply a rule to every row.
 
     A value outside the bound, or NaN, has the rule's name as its reason. A signal that couldn't be measured
-    (``error``) has ``<signal>_error`` and is held. ``na`` passes; ``proxy`` is judged like ``ok``.
+    (``error``) has ``<signal>_error`` and is held. ``na`` passes, and so does another status than
+    the rule's.
 
     Args:
         table: has the column ``rule.signal``.
@@ -102,11 +108,14 @@ def judge(table: pa.Table, name: str, rule: Rule, groups: pa.Array | None, broke
             f"{_CONFIG_KEY}.{name}.signal={rule.signal}: expected a column of numbers: {error}"
         ) from error
     upper, given = rule.bound.startswith("max"), float(getattr(rule, rule.bound))
-    bounds = _quantiles(readings, groups, given, upper) if rule.bound.endswith("_quantile") else given
+    judged = readings.measured if rule.status is None else readings.measured & readings.having(rule.status)
+    bounds: float | np.ndarray = given
+    if rule.bound.endswith("_quantile"):
+        bounds = _quantiles(readings.numbers(), judged, groups, given, upper)
     numbers = readings.numbers()
     good = numbers <= bounds if upper else numbers >= bounds  # NaN is never good
     codes = np.full(len(numbers), -1, np.int16)
-    codes[readings.measured & ~good] = 0
+    codes[judged & ~good] = 0
     codes[readings.failed & ~broken] = 1
     return Check(
         stage=stage_of(rule.signal),
@@ -115,21 +124,22 @@ def judge(table: pa.Table, name: str, rule: Rule, groups: pa.Array | None, broke
         codes=codes,
         reasons=(name, f"{rule.signal}_error"),
         held=readings.failed,
-        threshold=bounds,
+        threshold=bounds if rule.status is None else np.where(judged, bounds, np.nan),
         threshold_source=f"{_CONFIG_KEY}.{name}.{rule.bound} ({rule.source})",
         status=readings.status,
         detail=readings.detail,
     )
 
 
-def _quantiles(readings: Readings, groups: pa.Array | None, share: float, upper: bool) -> np.ndarray:
+def _quantiles(
+    numbers: np.ndarray, judged: np.ndarray, groups: pa.Array | None, share: float, upper: bool
+) -> np.ndarray:
     """(n,) the bound of every row's group: the first value, counted from the bad end, that stays. NaN where none is."""
-    numbers = readings.numbers()
     if groups is None:
         number_of_group = np.zeros(len(numbers), np.int64)
     else:
         number_of_group = groups.dictionary_encode(null_encoding="encode").indices.to_numpy()
-    rows = np.flatnonzero(readings.measured & ~np.isnan(numbers))
+    rows = np.flatnonzero(judged & ~np.isnan(numbers))
     rows = rows[np.lexsort((numbers[rows], number_of_group[rows]))]
     count = np.bincount(number_of_group[rows], minlength=number_of_group.max(initial=-1) + 1)
     start = np.cumsum(count) - count

@@ -45,6 +45,36 @@ def test_status_says_how_a_value_counts() -> None:
     assert [row["verdict"] for row in rows] == ["pass", "quarantine", "drop", "pass", "drop", "quarantine"]
 
 
+def test_what_stands_in_for_a_signal_has_bounds_of_its_own() -> None:
+    """Nats a token and numbers of words have nothing in common: each rule judges its own, and says so in the audit."""
+    values = [0.1, 0.1, 0.5, 0.5, None, None]
+    statuses = ["ok", "proxy", "ok", "proxy", "na", "error"]
+    videos = films(*({"look": v, "look_status": s} for v, s in zip(values, statuses, strict=True)))
+    rules = {
+        "proxies": Rule("look", "test", min=0.3, status="proxy"),
+        "real": Rule("look", "test", max=0.3, status="ok"),
+        "either": Rule("look", "test", max=0.9),
+    }
+    decided = decide(videos, texts(), policy(**rules))
+    assert list(why(decided).values()) == [[], ["proxies"], ["real"], [], [], ["look_error"]]
+    assert decided.not_judged == ()
+    rows = [row for part in decided.verdicts("hash") for row in part.to_pylist() if row["signal"] == "look"]
+    assert [row["threshold"] for row in rows] == [
+        *(None, 0.3, None, 0.3, None, None),
+        *(0.3, None, 0.3, None, None, None),
+        *[0.9] * 6,
+    ]
+    lowest = Rule("look", "test", min_quantile=0.5, status="proxy")  # of 0.1 and 0.5
+    assert list(why(decide(videos.slice(0, 4), texts(), policy(low=lowest))).values()) == [[], ["low"], [], []]
+
+
+def test_a_rule_on_what_nobody_measured_is_named() -> None:
+    videos = films({"look": 0.1, "look_status": "proxy"})
+    rules = {"real": Rule("look", "test", max=0.0, status="ok"), "gone": Rule("motion", "test", min=1.0)}
+    decided = decide(videos, texts(), policy(**rules))
+    assert (what(decided), decided.not_judged) == ({"v0": "keep"}, ("real", "gone"))
+
+
 def test_a_failed_signal_that_no_rule_needs_harms_nobody() -> None:
     videos = films({"motion": None, "motion_status": "error"})
     assert what(decide(videos, texts(), policy())) == {"v0": "keep"}
@@ -89,6 +119,7 @@ def test_a_rule_about_what_was_not_measured_is_named() -> None:
         (Rule("health", "test", min=0, max=1), "exactly one of"),
         (Rule("health", "test", min_quantile=1.5), "between 0 and 1"),
         (Rule("health", "test", min=1, within="source"), "only min_quantile"),
+        (Rule("health", "test", min=1, status="na"), "status=na: expected ok or proxy"),
         (Rule("health", "test", min_quantile=0.1, within="sauce"), "no such column"),
         (Rule("helth", "test", min=1), "Did you mean health"),
         (Rule("source", "test", min=1), "column of numbers"),
