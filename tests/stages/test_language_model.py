@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
+from recot.data.qa_text import question_text, reply_text
 from recot.data.schema import QA
 from recot.errors import ConfigError
 from recot.models.llm import chat_bpe, pretrained_llm, seeded_llm
 from recot.models.tokenizer import load_tokenizer
 from recot.stages.language_model import LanguageModel, accuracies, export, predict_replies, report, said_right
 from recot.tiny_world.text_batch import ChatEncoder, Document, TextBatch
-from recot.tiny_world.text_prompt import reply_text, user_text
 
 WORDS = "red green blue circle square cross"
 TOKENIZER = chat_bpe([f"user assistant scene is what here? {WORDS} {WORDS}"] * 9, vocab_size=330)
@@ -63,7 +63,7 @@ def stage(**changes: float) -> LanguageModel:
 
 
 def prompt(qa: QA, document: Document) -> torch.Tensor:
-    chat = [{"role": "user", "content": user_text(qa, document.facts)}]
+    chat = [{"role": "user", "content": "\n".join([*document.facts, question_text(qa)])}]
     text = TOKENIZER.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     return torch.tensor(TOKENIZER(text)["input_ids"])[None]
 

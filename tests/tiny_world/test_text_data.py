@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recot.data.qa_text import question_text, reply_text
 from recot.data.schema import QA
 from recot.errors import ConfigError, DataError
 from recot.models.llm import chat_bpe
@@ -20,7 +21,6 @@ from recot.tiny_world.planting import TASKS
 from recot.tiny_world.scene import make_scene
 from recot.tiny_world.text_batch import IGNORED, ChatEncoder, Document, TextBatch
 from recot.tiny_world.text_data import STEMS, Level, TinyText, phrases, sample_texts, training_document
-from recot.tiny_world.text_prompt import reply_text, user_text
 from recot.tiny_world.text_questions import View, ask, recast
 from recot.tiny_world.truth import facts, questions
 from recot.tiny_world.vocabulary import NOT_SHOWN, OBJECTS
@@ -148,7 +148,7 @@ def test_what_a_reply_sees_is_its_own_prompt_as_the_chat_template_writes_it() ->
     for document in documents:
         for qa in document.asked:
             chat = [
-                {"role": "user", "content": user_text(qa, document.facts)},
+                {"role": "user", "content": "\n".join([*document.facts, question_text(qa)])},
                 {"role": "assistant", "content": reply_text(qa)},
             ]
             text = TOKENIZER.apply_chat_template(chat, tokenize=False).removesuffix("\n")
@@ -206,7 +206,7 @@ def test_validation_asks_the_planted_questions_and_tells_the_evidence() -> None:
 
 def test_prompts() -> None:
     qa = QA("", "Which?", "b", options=["a", "b"])
-    assert user_text(qa, ["scene 1: a."]) == "scene 1: a.\nWhich?\nA. a\nB. b"
+    assert question_text(qa) == "Which?\nA. a\nB. b"
     assert (reply_text(qa), reply_text(replace(qa, options=[]))) == ("B", "b")
     with pytest.raises(DataError, match=r"'c' is none of the options"):
         reply_text(replace(qa, answer="c"))
@@ -232,7 +232,7 @@ def test_impossible_settings(changes: dict[str, Any], said: str) -> None:
 def test_every_word_of_the_world_is_one_token() -> None:
     tokenizer = chat_bpe(sample_texts(scenes=100, frames=64, seed=0), vocab_size=512)
     scene = make_scene(12345, frames=64)
-    text = "\n".join([*facts(scene), *(user_text(qa) for qa in questions(scene)[1:])])
+    text = "\n".join([*facts(scene), *(question_text(qa) for qa in questions(scene)[1:])])
     words = set(re.findall(r" ?[A-Za-z]+", text))
     assert not [word for word in words if len(tokenizer(word)["input_ids"]) > 1]
 

@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from recot.data.qa_text import question_text, reply_text
 from recot.data.schema import QA
 from recot.errors import ConfigError
 from recot.randomness import derive_seed, keyed_rng
@@ -24,7 +25,6 @@ from recot.tiny_world.planting import TASKS
 from recot.tiny_world.scene import make_scene
 from recot.tiny_world.stepwise import StepwiseDataModule
 from recot.tiny_world.text_batch import ChatEncoder, Document, TextBatch
-from recot.tiny_world.text_prompt import question_text, reply_text
 from recot.tiny_world.text_questions import View, ask, recast
 from recot.tiny_world.truth import caption, facts, questions
 from recot.tiny_world.vocabulary import BOUNCES, CIRCLES, MOVEMENTS, NOT_SHOWN, OBJECTS
