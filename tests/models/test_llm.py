@@ -1,5 +1,6 @@
 """Small Qwen2 models from a seed, and what loading one can get wrong."""
 
+import importlib.machinery
 import json
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from recot.errors import DataError
-from recot.models.llm import chat_bpe, pretrained_llm, seeded_llm
+from recot.errors import ConfigError, DataError
+from recot.models import llm as llm_module
+from recot.models.llm import chat_bpe, pretrained_llm, resolve_attention, seeded_llm
 from recot.models.tokenizer import load_tokenizer
 
 CONFIG = {
@@ -98,3 +100,50 @@ def test_phrases_are_single_tokens_and_stay_so(tmp_path: Path) -> None:
         assert [each.decode([i]) for i in ids].count("red circle") == 2
         assert [each.decode([i]) for i in ids].count("moves up and left") == 1
         assert each.decode(ids) == text
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, *, flash: bool, gpu: bool) -> None:
+    spec = importlib.machinery.ModuleSpec("flash_attn", None) if flash else None
+    monkeypatch.setattr(llm_module, "find_spec", lambda name: spec)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+
+
+def test_automatic_attention_is_flash_where_it_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    for flash, gpu, dtype, expected in (
+        (True, True, "bfloat16", "flash_attention_2"),
+        (True, True, "float16", "flash_attention_2"),
+        (True, True, "float32", "sdpa"),
+        (True, False, "bfloat16", "sdpa"),
+        (False, True, "bfloat16", "sdpa"),
+    ):
+        machine(monkeypatch, flash=flash, gpu=gpu)
+        assert resolve_attention("auto", dtype) == expected
+        assert resolve_attention("eager", dtype) == "eager"
+
+
+@pytest.mark.parametrize(
+    ("flash", "gpu", "dtype", "why"),
+    [
+        (False, True, "bfloat16", r"isn't installed \(pip install 'recot\[gpu\]'\)"),
+        (True, False, "bfloat16", "no CUDA GPU"),
+        (True, True, "float32", "the weights are float32"),
+    ],
+)
+def test_flash_attention_that_cannot_run_says_why(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, flash: bool, gpu: bool, dtype: str, why: str
+) -> None:
+    machine(monkeypatch, flash=flash, gpu=gpu)
+    with pytest.raises(ConfigError, match=rf"model\.llm\.attention=flash can't run here: .*{why}"):
+        pretrained_llm(name_or_path=str(folder), dtype=dtype, attention="flash")
+
+
+def test_attention_is_what_was_asked_for(folder: Path) -> None:
+    for attention in ("sdpa", "eager"):
+        assert pretrained_llm(name_or_path=str(folder), attention=attention).config._attn_implementation == attention
+        assert seeded_llm(config=CONFIG, seed=0, attention=attention).config._attn_implementation == attention
+    eager = CONFIG | {"attn_implementation": "eager"}
+    assert seeded_llm(config=eager, seed=0).config._attn_implementation == "eager"
+    with pytest.raises(ConfigError, match=r"attention=sdpa, but model\.llm\.config\.attn_implementation=eager"):
+        seeded_llm(config=eager, seed=0, attention="sdpa")
+    with pytest.raises(ConfigError, match="must be auto, flash, sdpa or eager"):
+        seeded_llm(config=CONFIG, seed=0, attention="fast")  # type: ignore[arg-type]

@@ -1,15 +1,19 @@
 """Qwen2 language models: the released ones, and small ones from a seed, in the same class."""
 
 from collections.abc import Sequence
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from recot.errors import DataError
+from recot.errors import ConfigError, DataError
 from recot.models.lookup_init import start_looking_up
 from recot.models.tokenizer import train_bpe
+
+Attention = Literal["auto", "flash", "sdpa", "eager"]
+FLASH = "flash_attention_2"
 
 CHATML = (
     "{%- for message in messages -%}"
@@ -20,23 +24,67 @@ CHATML = (
 """Qwen2's chat format as a Jinja template, without its default system prompt."""
 
 
-def pretrained_llm(*, name_or_path: str, dtype: str = "float32") -> Qwen2ForCausalLM:
+def resolve_attention(attention: Attention, dtype: str) -> str:
+    """What computes attention, as transformers calls it.
+
+    Args:
+        attention: ``auto`` is ``flash`` where it can run, else ``sdpa``.
+        dtype: torch dtype name of the weights.
+
+    Returns:
+        ``flash_attention_2``, ``sdpa`` or ``eager``.
+
+    Raises:
+        ConfigError: for another name, or if ``flash`` can't run here, with the reason.
+    """
+    if attention not in ("auto", "flash", "sdpa", "eager"):
+        raise ConfigError(f"model.llm.attention={attention!r} must be auto, flash, sdpa or eager")
+    if attention in ("sdpa", "eager"):
+        return attention
+    obstacle = _flash_obstacle(dtype)
+    if attention == "auto":
+        return FLASH if obstacle is None else "sdpa"
+    if obstacle is not None:
+        raise ConfigError(
+            f"model.llm.attention=flash can't run here: {obstacle}. Use model.llm.attention=auto or sdpa."
+        )
+    return FLASH
+
+
+def _flash_obstacle(dtype: str) -> str | None:
+    if find_spec("flash_attn") is None:
+        return "flash-attn isn't installed (pip install 'recot[gpu]')"
+    if not torch.cuda.is_available():
+        return "there is no CUDA GPU"
+    if dtype not in ("bfloat16", "float16"):
+        return f"it computes in bfloat16 and float16, but the weights are {dtype} (model.llm.dtype)"
+    return None
+
+
+def pretrained_llm(*, name_or_path: str, dtype: str = "float32", attention: Attention = "auto") -> Qwen2ForCausalLM:
     """Load a Qwen2 model by hub name or from a local folder, in inference mode.
 
     Args:
         name_or_path: e.g. ``Qwen/Qwen2.5-3B-Instruct``, or a folder with config.json and safetensors.
         dtype: torch dtype name of the weights.
+        attention: see ``resolve_attention``.
 
     Raises:
+        ConfigError: if such attention can't run here.
         DataError: if the weights can't be found, are of another architecture, or lack keys of the model.
     """
     where = f"model.llm.name_or_path={name_or_path}"
+    implementation = resolve_attention(attention, dtype)
     try:
         kind = AutoConfig.from_pretrained(name_or_path).model_type
         if kind != Qwen2Config.model_type:
             raise DataError(f"{where}: a model of type {kind}, not {Qwen2Config.model_type}. Give a Qwen2 model.")
         model, info = Qwen2ForCausalLM.from_pretrained(
-            name_or_path, dtype=getattr(torch, dtype), output_loading_info=True, use_safetensors=True
+            name_or_path,
+            dtype=getattr(torch, dtype),
+            attn_implementation=implementation,
+            output_loading_info=True,
+            use_safetensors=True,
         )
     except DataError:
         raise
@@ -53,20 +101,33 @@ def pretrained_llm(*, name_or_path: str, dtype: str = "float32") -> Qwen2ForCaus
     return model
 
 
-def seeded_llm(*, config: dict[str, Any], seed: int, shift_heads: list[list[int]] | None = None) -> Qwen2ForCausalLM:
+def seeded_llm(
+    *,
+    config: dict[str, Any],
+    seed: int,
+    shift_heads: list[list[int]] | None = None,
+    attention: Attention = "auto",
+) -> Qwen2ForCausalLM:
     """A model with random weights that depend on ``seed`` alone, in float32, on the CPU.
 
     Args:
         config: fields of ``transformers.Qwen2Config``.
         seed: of the weights; the global random state is left as it was.
         shift_heads: if given, weights start as ``recot.models.lookup_init.start_looking_up`` makes them of these.
+        attention: see ``resolve_attention``; ``auto`` leaves an ``attn_implementation`` in ``config`` as it is.
 
     Raises:
-        ConfigError: if there are no such heads.
+        ConfigError: if there are no such heads, or ``config`` names other attention than ``attention``.
     """
+    named = config.get("attn_implementation")
+    implementation = named if named is not None and attention == "auto" else resolve_attention(attention, "float32")
+    if named not in (None, implementation):
+        raise ConfigError(
+            f"model.llm.attention={attention}, but model.llm.config.attn_implementation={named}: give one of them"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen2ForCausalLM(Qwen2Config(**config))
+        model = Qwen2ForCausalLM(Qwen2Config(**config | {"attn_implementation": implementation}))
     if shift_heads:
         start_looking_up(model, shift_heads)
     return model

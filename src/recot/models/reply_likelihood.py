@@ -108,4 +108,5 @@ def pretrained_likelihood(*, name_or_path: str, dtype: str = "float32", device: 
             f"{name_or_path}: the tokenizer has no chat template with {END_OF_TURN} as a token. Give a chat model, "
             "such as Qwen/Qwen2.5-3B-Instruct."
         )
-    return ReplyLikelihood(pretrained_llm(name_or_path=name_or_path, dtype=dtype).to(device), tokenizer)
+    model = pretrained_llm(name_or_path=name_or_path, dtype=dtype, attention="sdpa")
+    return ReplyLikelihood(model.to(device), tokenizer)
