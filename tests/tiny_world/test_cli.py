@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -134,6 +135,26 @@ def test_an_interrupted_render_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert kept >= len(done) - 1  # the one whose truth was not written yet
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made"]
     assert sorted(p.name for p in (tmp_path / "made").iterdir()) == ["annotations.json", "contact_sheet.png", "videos"]
+
+
+def test_a_disk_without_room_leaves_no_half_file_and_the_next_call_goes_on(tmp_path: Path) -> None:
+    wanted = arguments(tmp_path / "made", frames=64)
+
+    def no_large_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    command = [sys.executable, "-B", "-m", "recot.tiny_world", *wanted]
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, preexec_fn=no_large_files
+    )
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert str(tmp_path / "made") in result.stderr
+    assert not (tmp_path / "made").exists()
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".mp4", ".json")]
+    assert run(*wanted).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made"]
 
 
 def test_splits_have_no_video_in_common(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from recot.tiny_world.planting import TASKS
 from recot.tiny_world.render import render
 from recot.tiny_world.scene import make_scene
 from recot.tiny_world.video import encode_mp4
@@ -35,6 +36,14 @@ def test_every_frame_comes_back_at_its_time(frames: int, size: int, fps: float) 
     np.testing.assert_allclose([frame.time for frame in decoded], np.arange(frames) / fps, atol=1e-6)
     pixels = np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
     assert np.abs(pixels.astype(int) - rendered).mean() < 6  # chroma has half the resolution
+
+
+def test_a_long_video_has_all_its_frames_and_questions() -> None:
+    scene = make_scene(3, frames=4096, size=32)
+    with av.open(io.BytesIO(encode_mp4(render(scene), size=32, fps=8.0))) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert times == [frame / 8 for frame in range(4096)]
+    assert {planted.task for planted in scene.planted} == set(TASKS)
 
 
 def test_colours_survive_encoding() -> None:
