@@ -29,12 +29,12 @@ from torch import Tensor
 
 import recot.run  # noqa: F401  the config's resolvers
 from recot.atomic import write_file
+from recot.checkpoints.reading import read_checkpoint
 from recot.errors import ConfigError, DataError, report_errors
 from recot.evaluation.pictures import write_png
 from recot.evaluation.probes import ProbeResult, linear_probe, ratio_interval
 from recot.models.dts import DynamicTokenSynthesizer
 from recot.models.vision_encoder import FrozenVisionEncoder
-from recot.stages.checkpointing import read_checkpoint
 from recot.tiny_world.probe_clips import TASKS, make_clips
 
 REPO = Path(__file__).resolve().parents[1]
@@ -61,7 +61,7 @@ def trained_dts(path: Path) -> tuple[DynamicTokenSynthesizer, dict[str, Any], st
         raise DataError(f"{path}: holds no DTS of stage 1. Give a checkpoint of experiment=recot_pretrain.")
     dts = instantiate(checkpoint["config"]["model"]["dts"])
     dts.load_state_dict(weights)
-    return dts.eval(), checkpoint["config"], checkpoint["vision_encoder_fingerprint"]
+    return dts.eval(), checkpoint["config"], checkpoint["frozen_parts"]["vision_encoder"]
 
 
 def untrained_dts(config: dict[str, Any]) -> DynamicTokenSynthesizer:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from recot.batch import Cursor, VideoBatch
+from recot.checkpoints.reading import read_checkpoint
 from recot.errors import DataError
 from recot.losses import ReconstructionWeights
 from recot.models.decoder import ReconstructionDecoder
@@ -14,9 +15,9 @@ from recot.models.dts import DynamicTokenSynthesizer
 from recot.models.masking import make_masking
 from recot.models.recot import Recot
 from recot.models.vision_encoder import seeded_encoder
-from recot.stages.checkpointing import AtomicCheckpointIO, read_checkpoint
-from recot.stages.optimization import parameter_groups, warmup_cosine
+from recot.stages.checkpointing import AtomicCheckpointIO
 from recot.stages.divergence import NonFiniteLossError
+from recot.stages.optimization import parameter_groups, warmup_cosine
 from recot.stages.recot_pretrain import RecotPretrain, mask_noise
 
 ENCODER = {

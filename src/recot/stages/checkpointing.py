@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from recot.errors import DataError
+from recot.checkpoints.reading import read_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -32,28 +32,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = True) -> Any:
         """Load tensors and plain values only; see ``read_checkpoint``."""
         return read_checkpoint(Path(path))
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of one of recot's stages onto the CPU, unpickling nothing but tensors and plain values.
-
-    Raises:
-        DataError: if the file is absent, damaged, or not a checkpoint of recot.
-    """
-    if not path.is_file():
-        raise DataError(
-            f"{path}: no checkpoint there. Checkpoints of a run are in its folder under checkpoints/*.ckpt."
-        )
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged or foreign file
-        raise DataError(
-            f"{path}: not a checkpoint that can be read safely ({type(error).__name__}). "
-            "Give a .ckpt file that recot wrote; a truncated copy has to be copied again."
-        ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "config" not in checkpoint:
-        raise DataError(f"{path}: holds no 'state_dict' and 'config', so it is not a checkpoint that recot wrote.")
-    return checkpoint
 
 
 class ConfigInCheckpoint(Callback):

@@ -1,6 +1,7 @@
 """What every stage's optimizer has in common."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -8,8 +9,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """AdamW groups: matrices and kernels decay; biases, norms and other vectors don't."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
+    """AdamW groups of what is trained: matrices and kernels decay; biases, norms and other vectors don't."""
+    return decay_groups([p for p in module.parameters() if p.requires_grad], weight_decay)
+
+
+def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
+    """The groups of ``parameter_groups``, of the given parameters."""
+    parameters = list(parameters)
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},

@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from recot.batch import VideoBatch
+from recot.checkpoints.frozen_parts import FrozenParts
 from recot.errors import ConfigError, DataError
 from recot.evaluation.metrics import REORDERING, ReconstructionMetrics
 from recot.losses import ReconstructionWeights, normalised_target, reconstruction_terms, weighted_sum
@@ -18,8 +19,6 @@ from recot.models.recot import Reconstruction, Recot
 from recot.models.vision_encoder import FrozenVisionEncoder
 from recot.stages.divergence import GradientWatch
 from recot.stages.optimization import parameter_groups, warmup_cosine
-
-ENCODER_PREFIX = "vision_encoder."
 
 
 class RecotPretrain(lightning.LightningModule):
@@ -77,25 +76,20 @@ class RecotPretrain(lightning.LightningModule):
         self.compile_model = compile
         self.validation = ReconstructionMetrics(recot.dts.width)
         self._gradients = GradientWatch(recot)
-        self._fingerprint: str | None = None
+        self.frozen = FrozenParts({"vision_encoder": vision_encoder})
 
     def setup(self, stage: str) -> None:
         """Check cached features, if any, against this encoder; compile if asked to."""
         cached_by = getattr(self.trainer.datamodule, "feature_encoder", None)  # type: ignore[attr-defined]
-        if cached_by is not None and cached_by != self.encoder_fingerprint():
+        own = self.frozen.fingerprints["vision_encoder"]
+        if cached_by is not None and cached_by != own:
             raise DataError(
                 "data.features=cached: the cached features were computed by another vision encoder than the one "
-                f"configured (fingerprint {cached_by[:12]}, not {self.encoder_fingerprint()[:12]}). Write them again "
+                f"configured (fingerprint {cached_by[:12]}, not {own[:12]}). Write them again "
                 "with `python data_pipelines/cache_features.py`, or use data.features=live."
             )
         if self.compile_model:
             self.recot.compile()
-
-    def encoder_fingerprint(self) -> str:
-        """The frozen encoder's fingerprint, computed once."""
-        if self._fingerprint is None:
-            self._fingerprint = self.vision_encoder.fingerprint()
-        return self._fingerprint
 
     def features(self, batch: VideoBatch) -> Tensor:
         """(G, T, h, w, C) static tokens of a batch: the cached ones, or the encoder's."""
@@ -160,9 +154,7 @@ class RecotPretrain(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the frozen encoder out; keep its fingerprint."""
-        weights = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {k: v for k, v in weights.items() if not k.startswith(ENCODER_PREFIX)}
-        checkpoint["vision_encoder_fingerprint"] = self.encoder_fingerprint()
+        self.frozen.leave_out(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Compare the checkpoint with this model before anything is loaded.
@@ -170,38 +162,7 @@ class RecotPretrain(lightning.LightningModule):
         Raises:
             DataError: naming the weights that are missing, unexpected or of another shape, or another encoder.
         """
-        saved = checkpoint.get("state_dict", {})
-        own = self.state_dict()
-        expected = {k: tuple(v.shape) for k, v in own.items() if not k.startswith(ENCODER_PREFIX)}
-        found = {k: tuple(v.shape) for k, v in saved.items()}
-        if found != expected:
-            raise DataError(_mismatch(expected, found))
-        if checkpoint.get("vision_encoder_fingerprint") != self.encoder_fingerprint():
-            raise DataError(
-                "The checkpoint was trained on features of another vision encoder than the one configured under "
-                "model.vision_encoder. Use the configuration stored in the checkpoint, or train anew."
-            )
-        checkpoint["state_dict"] = saved | {k: v for k, v in own.items() if k.startswith(ENCODER_PREFIX)}
-
-
-def _mismatch(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
-    missing = sorted(expected.keys() - found.keys())
-    unexpected = sorted(found.keys() - expected.keys())
-    shapes = [
-        f"{k}: checkpoint {found[k]}, model {expected[k]}"
-        for k in sorted(expected.keys() & found.keys())
-        if found[k] != expected[k]
-    ]
-    parts = [
-        f"{len(names)} {what} (e.g. {names[0]})"
-        for names, what in ((missing, "missing"), (unexpected, "unexpected"), (shapes, "of another shape"))
-        if names
-    ]
-    return (
-        f"The checkpoint does not fit the configured model: weights {'; '.join(parts)}. Give the model=... and "
-        "stage.masking=... that the checkpoint was trained with (they are stored in it under 'config'), or another "
-        "checkpoint."
-    )
+        self.frozen.fill_in(checkpoint, self)
 
 
 def mask_noise(batch: VideoBatch, shape: tuple[int, ...] | torch.Size) -> Tensor:

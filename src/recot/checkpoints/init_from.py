@@ -1,0 +1,104 @@
+"""What one stage hands on to the next: the parts that both have, by name."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from recot.checkpoints.frozen_parts import RECORD, FrozenParts, other_shapes, part_fingerprint, require_same_part
+from recot.checkpoints.reading import read_checkpoint
+from recot.errors import DataError
+from recot.models.lora import lora_parameters, plain_name
+
+STAGE_PREFIXES = ("model.", "recot.")
+"""What stages call the model in their state dicts. Stage 1 trains a ``recot``, later ones a ``model``."""
+LORA = "lora"
+_SHOWN = 8
+
+
+def init_from(
+    model: nn.Module,
+    source: Path,
+    *,
+    frozen: FrozenParts | None = None,
+    expected_missing: Sequence[str] = (),
+    expected_unexpected: Sequence[str] = (),
+) -> list[str]:
+    """Load weights of another stage's checkpoint into a model, in the model's dtypes.
+
+    Backbones that the other stage left out are compared by their fingerprints, and are not missing.
+
+    Args:
+        model: with parts as submodules; adapters may be in it already, or not yet.
+        source: a checkpoint that recot wrote.
+        frozen: told which parts got other weights than their source's, and asked for fingerprints.
+        expected_missing: what the checkpoint may lack: a part (``projector``), a name within (``llm.model.norm``), or
+            ``lora`` for all adapters.
+        expected_unexpected: what may be in the checkpoint and isn't used, likewise.
+
+    Returns:
+        The parts that got weights.
+
+    Raises:
+        DataError: naming keys that don't match, weights of another shape with both shapes, or a backbone that differs;
+            and if there is nothing in common, or no checkpoint that can be read.
+    """
+    checkpoint = read_checkpoint(source)
+    saved = {_name(key): tensor for key, tensor in checkpoint["state_dict"].items()}
+    actual = {plain_name(key): key for key in model.state_dict()}
+    own = {name: model.state_dict()[key] for name, key in actual.items()}
+    adapters = {plain_name(name) for name in lora_parameters(model)}
+    recorded: dict[str, str] = checkpoint.get(RECORD, {})
+    there = {name for part in recorded for name in own if _within(name, [part])} - adapters
+    problems = [
+        f"{what}: {'; '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}"
+        for what, names in (
+            ("missing in the checkpoint", _unnamed(own.keys() - saved.keys() - there, expected_missing)),
+            ("unknown to this stage", _unnamed(saved.keys() - own.keys(), expected_unexpected)),
+            ("of another shape", other_shapes(own, saved)),
+        )
+        if names
+    ]
+    if problems:
+        raise DataError(
+            f"init_from={source}: weights don't match. {'. '.join(problems)}. If that is as it should be, name them or "
+            "their parts under expected_missing or expected_unexpected of the stage; otherwise give another checkpoint "
+            "or the model it was trained with."
+        )
+    common = own.keys() & saved.keys()
+    if not common:
+        raise DataError(f"init_from={source}: no weights in common with this stage, only {_parts(saved)}")
+    for part, fingerprint in recorded.items():
+        require_same_part(part, fingerprint, _fingerprint(model, part, frozen))
+    model.load_state_dict({actual[name]: saved[name] for name in common}, strict=False)
+    if frozen is not None:
+        frozen.replaced(set(_parts(common - adapters)))
+    return _parts(common)
+
+
+def _name(key: str) -> str:
+    for prefix in STAGE_PREFIXES:
+        if key.startswith(prefix):
+            return plain_name(key.removeprefix(prefix))
+    return key
+
+
+def _parts(names: Iterable[str]) -> list[str]:
+    return sorted({name.split(".")[0] for name in names})
+
+
+def _within(name: str, places: Iterable[str]) -> bool:
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
+def _unnamed(names: Iterable[str], expected: Sequence[str]) -> list[str]:
+    """Names that nobody expects; ``lora`` stands for adapters, wherever they are."""
+    lora = LORA in expected
+    return sorted(n for n in names if not _within(n, expected) and not (lora and ".lora_" in n))
+
+
+def _fingerprint(model: nn.Module, part: str, frozen: FrozenParts | None) -> str | None:
+    if frozen is not None and part in frozen.fingerprints:
+        return frozen.fingerprints[part]
+    module = getattr(model, part, None)
+    return part_fingerprint(module) if isinstance(module, nn.Module) else None

@@ -1,0 +1,30 @@
+"""Checkpoints of recot's stages, read without running anything that is in them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recot.errors import DataError
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of one of recot's stages onto the CPU, unpickling nothing but tensors and plain values.
+
+    Raises:
+        DataError: if the file is absent, damaged, or not a checkpoint of recot.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no checkpoint there. Checkpoints of a run are in its folder under checkpoints/*.ckpt."
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged or foreign file
+        raise DataError(
+            f"{path}: not a checkpoint that can be read safely ({type(error).__name__}). "
+            "Give a .ckpt file that recot wrote; a truncated copy has to be copied again."
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "config" not in checkpoint:
+        raise DataError(f"{path}: holds no 'state_dict' and 'config', so it is not a checkpoint that recot wrote.")
+    return checkpoint
