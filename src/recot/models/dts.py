@@ -89,6 +89,7 @@ class DynamicTokenSynthesizer(nn.Module):
         if width < 1 or width % heads:
             raise ValueError(f"width {width} must be a positive multiple of heads {heads}")
         self.width = width
+        self.heads = heads
         self.group_size = group_size
         self.layout = layout
         self.chunk_groups = chunk_groups

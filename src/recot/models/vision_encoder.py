@@ -44,6 +44,7 @@ class FrozenVisionEncoder(nn.Module):
         self.embeddings = core.embeddings
         self.encoder = core.encoder
         self.encoder.layers = self.encoder.layers[:layers]
+        self.config: SiglipVisionConfig = core.config  # of the whole tower
         self.image_size: int = core.config.image_size
         self.width: int = core.config.hidden_size
         self.grid = grid
