@@ -5,7 +5,7 @@ import torch
 
 from recot.losses import next_token_loss
 from recot.models.llm import seeded_llm
-from recot.models.packing import IGNORED, pack, pack_mask
+from recot.models.packing import IGNORED, pack, pack_mask, read_pack
 
 CONFIG = {
     "vocab_size": 40,
@@ -18,18 +18,19 @@ CONFIG = {
 }
 
 
-def samples() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+def samples(lengths: tuple[int, ...] = (5, 1, 9, 3)) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     generator = torch.Generator().manual_seed(3)
-    ids = [torch.randint(40, (length,), generator=generator) for length in (5, 1, 9, 3)]
+    ids = [torch.randint(40, (length,), generator=generator) for length in lengths]
     labels = [i.where(torch.rand(len(i), generator=generator) < 0.7, IGNORED) for i in ids]
     return ids, labels
 
 
+@pytest.mark.parametrize("lengths", [(5, 4, 9, 3), (9, 1, 1)], ids=["as rows", "under a mask"])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_a_pack_has_the_losses_and_gradients_of_its_samples(attention: str) -> None:
+def test_a_pack_has_the_losses_and_gradients_of_its_samples(attention: str, lengths: tuple[int, ...]) -> None:
     model = seeded_llm(config={**CONFIG, "attn_implementation": attention}, seed=0).double()
     head, table = model.get_output_embeddings().weight, model.get_input_embeddings()
-    ids, labels = samples()
+    ids, labels = samples(lengths)
 
     alone = torch.zeros((), dtype=torch.float64)
     states = []
@@ -40,12 +41,7 @@ def test_a_pack_has_the_losses_and_gradients_of_its_samples(attention: str) -> N
     expected = torch.autograd.grad(alone, list(model.parameters()))
 
     packed = pack([table(own) for own in ids], labels)
-    hidden = model.get_decoder()(
-        inputs_embeds=packed.embeddings,
-        position_ids=packed.positions,
-        attention_mask=pack_mask(packed.lengths, dtype=torch.float64, device=packed.embeddings.device),
-        use_cache=False,
-    ).last_hidden_state
+    hidden = read_pack(model, packed)
     together, count = next_token_loss(hidden, head, packed.labels, rows_at_once=4)
 
     # transformers takes the softmax in float32 whatever the weights are

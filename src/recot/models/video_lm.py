@@ -16,7 +16,7 @@ from recot.errors import ConfigError, DataError
 from recot.models.assembly import QueryOf, group_videos, join, query_of
 from recot.models.dts import DynamicTokenSynthesizer
 from recot.models.generation import GenerationSettings, Reply, generate
-from recot.models.packing import Pack, pack_mask
+from recot.models.packing import Pack, read_pack
 from recot.models.projector import Projector
 from recot.models.selection import KeepRule, Selection
 from recot.models.video_input import Sample, VisualInput
@@ -53,6 +53,8 @@ class VideoLM(nn.Module):
         tokenizer: of the language model, with a chat template.
         query: what the selector reads: the ``question``, or all text of the ``prompt``, template and, in training, the
             answer included, as in the released model (OFFICIAL 7).
+        max_tokens: most tokens of a sample, reply included; null is what the language model was trained on. More than
+            that works as far as its positions carry on.
 
     Raises:
         ConfigError: if widths don't fit together, or for another query.
@@ -68,6 +70,7 @@ class VideoLM(nn.Module):
         llm: Any,
         tokenizer: Any,
         query: QueryOf = "question",
+        max_tokens: int | None = None,
     ) -> None:
         super().__init__()
         if query not in ("question", "prompt"):
@@ -84,6 +87,7 @@ class VideoLM(nn.Module):
         self.llm = llm
         self.tokenizer = tokenizer
         self.query = query
+        self.max_tokens = llm.config.max_position_embeddings if max_tokens is None else max_tokens
 
     def forward(self, visuals: Sequence[VisualInput], samples: Sequence[Sample], rules: Sequence[KeepRule]) -> Output:
         """What the language model makes of samples, each as if it were alone.
@@ -117,7 +121,7 @@ class VideoLM(nn.Module):
             on_text: called with each new piece of text.
 
         Raises:
-            DataError: if prompt and reply can be longer than the language model's positions go.
+            DataError: if prompt and reply can be longer than ``max_tokens``.
         """
         tokens = self.compress(visuals)
         choice = self.choose(visuals, tokens, [sample], [rule])
@@ -196,18 +200,10 @@ class VideoLM(nn.Module):
         """(1, N, D) last hidden states; no token sees another sample's.
 
         Raises:
-            DataError: if a sample is longer than the language model's positions go.
+            DataError: if a sample is longer than ``max_tokens``.
         """
         self._check_length(max(packed.lengths))
-        embeddings = packed.embeddings
-        flash = self.llm.config._attn_implementation.startswith("flash")  # finds the samples by their positions
-        one = len(packed.lengths) == 1
-        mask = None if flash or one else pack_mask(packed.lengths, dtype=embeddings.dtype, device=embeddings.device)
-        out = self.llm.model(
-            inputs_embeds=embeddings, position_ids=packed.positions, attention_mask=mask, use_cache=False
-        )
-        hidden: Tensor = out.last_hidden_state
-        return hidden
+        return read_pack(self.llm, packed)
 
     def head(self) -> Tensor:
         """(vocabulary, D) weights of the output layer."""
@@ -237,9 +233,8 @@ class VideoLM(nn.Module):
         return self.dts.temporal_code.device
 
     def _check_length(self, tokens: int) -> None:
-        most = self.llm.config.max_position_embeddings
-        if tokens > most:
+        if tokens > self.max_tokens:
             raise DataError(
-                f"{tokens} tokens of prompt, video and reply, but the language model has positions for {most}: keep "
-                "fewer video tokens (selector.keep), sample fewer frames, or ask a shorter question"
+                f"{tokens} tokens of prompt, video and reply, but model.max_tokens allows {self.max_tokens}: keep "
+                "fewer video tokens, sample fewer frames, or ask a shorter question"
             )
