@@ -54,11 +54,12 @@ def model_of(node: dict[str, Any] | None) -> Model | None:
 def main(cfg: DictConfig) -> None:
     """Entry point."""
     with report_errors():
-        # Every worker process imports this file again: torch and Lightning are for this process only.
-        import recot.run  # noqa: F401  the config's resolvers
+        # Every worker process imports this file again: torch and Lightning are for this process only, if at all.
+        if cfg.scorers.encoder is not None or cfg.scorers.language_model is not None:
+            import recot.run  # noqa: F401  resolvers that the configs of models use
+        config = typed_config(cfg)
         from data_pipelines.pipeline import Models, prune
 
-        config = typed_config(cfg)
         prune(config, Models(model_of(config.scorers.encoder), model_of(config.scorers.language_model)))
 
 

@@ -2,11 +2,11 @@
 
 import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,24 +19,38 @@ from tests.conftest import REPO
 PRUNE = [sys.executable, str(REPO / "data_pipelines" / "prune.py")]
 
 
+ARGUMENTS = ["source=clips", "val_fraction=0.3", "workers=1"]
+
+
 def run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*PRUNE, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
-def test_relative_paths_and_no_litter(clips: Path, tmp_path: Path) -> None:
-    done = run(tmp_path, "source=clips", "output=deep/er/out", "val_fraction=0.3", "workers=2")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, clip_bytes: list[bytes]) -> Path:
+    """A folder with ``clips``, 36 videos of which six differ, and what an unbroken run of ``ARGUMENTS`` left there."""
+    folder = tmp_path_factory.mktemp("finished")
+    for i in range(36):
+        path = folder / "clips" / f"{i % 3}" / f"{i:02}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(clip_bytes[i % 6])
+    done = run(folder, *ARGUMENTS, "output=deep/er/out")
     assert done.returncode == 0, done.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["clips", "deep", "outputs"]
-    output = tmp_path / "deep" / "er" / "out"
+    assert "media" in done.stderr
+    for said in ("videos", "train shards (4 videos): deep/er/out/train", "val shards (2 videos)", "audit.parquet"):
+        assert said in done.stdout
+    return folder
+
+
+def test_relative_paths_and_no_litter(finished: Path) -> None:
+    assert sorted(p.name for p in finished.iterdir()) == ["clips", "deep", "outputs"]
+    output = finished / "deep" / "er" / "out"
     assert sorted(p.name for p in output.iterdir()) == [
         *("audit.parquet", "manifest.parquet", "report.html", "summary.json", "timings.json", "train", "val"),
     ]
     assert [p.name for p in output.parent.iterdir()] == ["out"]
     assert len(ShardFolder(output / "train")) == 4
-    assert "media" in done.stderr
-    for said in ("videos", "train shards (4 videos): deep/er/out/train", "val shards (2 videos)", "audit.parquet"):
-        assert said in done.stdout
-    again = run(tmp_path, "source=clips", "output=deep/er/out", "val_fraction=0.3")
+    again = run(finished, *ARGUMENTS, "output=deep/er/out")
     assert again.returncode == 0
     assert "Nothing to do" in again.stdout
 
@@ -69,34 +83,70 @@ def test_an_unknown_key_is_refused(clips: Path, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_run_leaves_nothing_half(clips: Path, tmp_path: Path, kill: signal.Signals) -> None:
-    for copy in range(5):  # so that there is something left to do when the signal comes
-        shutil.copytree(clips, tmp_path / "more" / str(copy))
-    (tmp_path / "more").rename(clips / "more")
-    arguments = ["source=clips", "output=out", "workers=1"]
-    process = subprocess.Popen(
-        [*PRUNE, *arguments],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
-    )
-    assert process.stderr is not None
-    shown = b""
-    while not re.search(rb" [1-9]\d*/36 ", shown):  # the progress bar
-        shown += (more := process.stderr.read1())
-        assert more, shown
-    process.send_signal(kill)
-    said = shown + process.communicate(timeout=60)[1]
-    assert process.returncode == (130 if kill == signal.SIGINT else -signal.SIGKILL), said
-    if kill == signal.SIGINT:
-        assert b"Traceback" not in said
-    assert not (tmp_path / "out").exists()
-    done = run(tmp_path, *arguments)
-    assert done.returncode == 0, done.stderr
-    assert len(ShardFolder(tmp_path / "out" / "train")) == 6
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["clips", "out", "outputs"]
+KILLED_WHILE_WRITING = """
+import os, runpy, signal, sys
+import data_pipelines.pipeline as pipeline
+pipeline.write_tables = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # the shards are there already
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_run_that_is_broken_off_in_any_way_ends_in_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    scores, output = tmp_path / "scores", tmp_path / "out"
+    arguments = [*ARGUMENTS, f"scores={scores}", f"output={output}"]
+
+    def broken_off(break_off: Callable[[subprocess.Popen[bytes]], None]) -> tuple[int, str]:
+        """Status and messages of a run to which this happens after four more videos; nothing must be there then."""
+        before = len(list(scores.glob("media/*/*")))
+        process = subprocess.Popen(
+            [*PRUNE, *arguments],
+            cwd=finished,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in background
+        )
+        while len(list(scores.glob("media/*/*"))) < before + 4:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        break_off(process)
+        said = process.communicate(timeout=120)[0].decode()
+        assert not output.exists()
+        return process.returncode, said
+
+    status, _ = broken_off(lambda process: process.kill())
+    assert status == -signal.SIGKILL
+    status, said = broken_off(lambda process: os.kill(worker_of(process.pid), signal.SIGKILL))
+    assert (status, "A worker of stage media ended" in said) == (2, True), said
+    status, said = broken_off(lambda process: process.send_signal(signal.SIGINT))
+    assert (status, "Traceback" in said) == (130, False), said
+    code = [sys.executable, "-c", KILLED_WHILE_WRITING, *PRUNE[1:], *arguments]
+    writing = subprocess.run(code, cwd=finished, env={**os.environ, "PYTHONPATH": str(REPO)}, capture_output=True)
+    assert writing.returncode == -signal.SIGKILL, writing.stderr
+    assert not output.exists()
+
+    last = run(finished, *arguments)
+    assert last.returncode == 0, last.stderr
+    assert files(output) == files(finished / "deep" / "er" / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "scores"]
+
+
+def worker_of(driver: int) -> int:
+    """The process that Daft started to run a stage."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == driver and b"udf_worker" in (path / "cmdline").read_bytes():
+                return int(path.name)
+        except OSError:
+            continue
+    raise AssertionError("there is no worker")
+
+
+def files(output: Path) -> dict[str, bytes]:
+    """All but the two that tell how long it took."""
+    paths = (p for p in output.rglob("*") if p.is_file() and p.name not in ("report.html", "timings.json"))
+    return {p.relative_to(output).as_posix(): p.read_bytes() for p in paths}
 
 
 def test_two_runs_into_one_output(clips: Path, tmp_path: Path) -> None:
