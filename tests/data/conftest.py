@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.asking import qa_of, rewrite
 from tests.data.clips import write_clips
 
 
@@ -18,3 +19,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def val_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """5 other videos."""
     return write_clips(tmp_path_factory.mktemp("clips") / "val", [12, 25, 30, 33, 41], first_seed=100)
+
+
+@pytest.fixture(scope="session")
+def asked_clips(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``clips``, with questions of the tasks ``t0`` .. ``t<i % 4>`` about video i."""
+    return rewrite(clips, tmp_path_factory.mktemp("asked") / "train", lambda i: qa_of(i, i % 4 + 1))

@@ -53,7 +53,7 @@ class VideoDataset:
         cached: read the encoder's features instead of decoding frames.
 
     Attributes:
-        counts: (N,) int64, sampled frames of each video.
+        counts: (N,) int64, sampled frames of each video; 1 of an image, which is a video of one frame.
         groups: (N,) int64, groups of each video, the last one filled up.
         features: the cached features, or None.
         stored: the stored frames, or None where there are videos to decode.
@@ -82,6 +82,7 @@ class VideoDataset:
             [sampling.planned_count(*video) for video in zip(frames.tolist(), durations_s.tolist(), strict=True)],
             dtype=np.int64,
         )
+        self.counts[frames == 1] = 1  # an image, however long it is on screen and often the rule repeats it
         self.groups = -(-self.counts // GROUP_SIZE)
         self.features = CachedFeatures(folder, sampling=sampling, frame_size=frame_size) if cached else None
         has_frames = folder.extension(0) == FRAMES_EXTENSION
@@ -148,7 +149,8 @@ class VideoDataset:
                 "`python data_pipelines/prune.py`",
             )
         missing = self.folder.sample(i).media.missing_frames
-        return chosen_frames(self.sampling, facts.times_s, float(self.folder.columns["duration_s"][i]), missing)
+        duration_s = float(self.folder.columns["duration_s"][i])
+        return chosen_frames(self.sampling, facts.times_s, duration_s, missing)[: self.counts[i]]
 
     def _decode(self, i: int, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         if self.stored is not None:
