@@ -1,0 +1,201 @@
+"""From results to a benchmark's figures, with 95 % intervals that know that questions share videos.
+
+Every figure is a mean over strata of means over units: the pooled accuracy has one stratum, an average over tasks has
+one a task; a unit is a question, or the 4 tries of a circular one. The interval is the percentile bootstrap over
+videos: all units of a video are drawn together, so that averages over tasks come with theirs too (Field & Welsh 2007,
+"Bootstrapping clustered data"; for benchmarks, Miller 2024, arXiv 2411.00640, whose clustered standard errors it agrees
+with). torchmetrics averages over classes of answers, not over tasks, and draws samples, not videos.
+
+Legend: U units, V videos, S strata.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recot.evaluation.items import Result
+
+DRAWS = 2000
+TAIL = 0.025
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Units:
+    """What a figure averages."""
+
+    ids: tuple[str, ...]  # U
+    values: np.ndarray  # (U,) float64, 0 to 1
+    videos: tuple[str, ...]  # U
+    strata: tuple[str, ...]  # U
+
+    def only(self, ids: set[str]) -> "Units":
+        """Those with the given ids, in order."""
+        kept = [i for i, own in enumerate(self.ids) if own in ids]
+        return Units(
+            tuple(self.ids[i] for i in kept),
+            self.values[kept],
+            tuple(self.videos[i] for i in kept),
+            tuple(self.strata[i] for i in kept),
+        )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean with its 95 % interval; of one video there is no interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+    units: int
+    videos: int
+
+
+Measure = Callable[[Sequence[Result]], Units]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Which figures a benchmark has.
+
+    Attributes:
+        measures: by name; the first is the one that the benchmark ranks by.
+        tables: names of groupings; the first measure is also taken in each of their groups.
+    """
+
+    measures: Mapping[str, Measure]
+    tables: tuple[str, ...] = ()
+
+    def figures(self, results: Sequence[Result]) -> dict[str, Figure]:
+        """All figures by name: measures, ``unparsed`` (replies that couldn't be read), then ``<grouping>=<group>``.
+
+        Figures without a unit are left out. The order of the results doesn't matter.
+        """
+        ordered = sorted(results, key=lambda result: result.id)
+        units = {name: measure(ordered) for name, measure in self.measures.items()}
+        units["unparsed"] = unparsed(ordered)
+        first = next(iter(self.measures.values()))
+        for table in self.tables:
+            for group in sorted({group for result in ordered for group in result.groups.get(table, ())}):
+                own = first([result for result in ordered if group in result.groups.get(table, ())])
+                units[f"{table}={group}"] = own
+        return {name: estimate(own) for name, own in units.items() if own.ids}
+
+
+def pooled(results: Sequence[Result]) -> Units:
+    """Every question counts alike (micro)."""
+    return _units(results, lambda result: result.score, lambda result: "")
+
+
+def mean_over(grouping: str) -> Measure:
+    """Every group counts alike, however many questions it has (macro)."""
+
+    def measure(results: Sequence[Result]) -> Units:
+        return _units(results, lambda result: result.score, lambda result: result.groups[grouping][0])
+
+    return measure
+
+
+def recall_at(iou: float) -> Measure:
+    """The share of questions whose span has this IoU or more: R@1."""
+
+    def measure(results: Sequence[Result]) -> Units:
+        return _units(results, lambda result: float(result.score >= iou), lambda result: "")
+
+    return measure
+
+
+def circular(question: str, tries: int | None, stratum: str | None) -> Measure:
+    """Right are questions that were answered right in every one of their tries.
+
+    Args:
+        question: grouping that the tries of a question share.
+        tries: how many make a question; one with fewer, as some failed, counts nowhere. None takes those there are.
+        stratum: grouping of which every group counts alike; None pools.
+    """
+
+    def measure(results: Sequence[Result]) -> Units:
+        asked: dict[str, list[Result]] = {}
+        for result in results:
+            asked.setdefault(result.groups[question][0], []).append(result)
+        whole = {name: own for name, own in asked.items() if tries is None or len(own) == tries}
+        return Units(
+            ids=tuple(whole),
+            values=np.array([min(result.score for result in own) for own in whole.values()], dtype=np.float64),
+            videos=tuple(own[0].video_id for own in whole.values()),
+            strata=tuple("" if stratum is None else own[0].groups[stratum][0] for own in whole.values()),
+        )
+
+    return measure
+
+
+def unparsed(results: Sequence[Result]) -> Units:
+    """1 for every reply that couldn't be read."""
+    return _units(results, lambda result: float(result.answer is None), lambda result: "")
+
+
+def estimate(units: Units) -> Figure:
+    """The mean and its interval."""
+    sums, counts = per_video(units)
+    value = float((sums.sum(axis=0) / counts.sum(axis=0)).mean())
+    videos = len(sums)
+    if videos < 2:
+        return Figure(value, None, None, len(units.ids), videos)
+    if units.values[0] in (0, 1) and (units.values == units.values[0]).all():
+        low, high = _interval_of_all_alike(counts, bool(units.values[0]))
+    else:
+        low, high = bootstrap_interval(lambda weights: stratified_mean(sums, counts, weights), videos)
+    return Figure(value, low, high, len(units.ids), videos)
+
+
+def per_video(units: Units) -> tuple[np.ndarray, np.ndarray]:
+    """(V, S) float64 sums of values and (V, S) counts, videos and strata in order of their names."""
+    videos, row = np.unique(np.array(units.videos, dtype=object).astype(str), return_inverse=True)
+    strata, column = np.unique(np.array(units.strata, dtype=object).astype(str), return_inverse=True)
+    sums, counts = np.zeros((len(videos), len(strata))), np.zeros((len(videos), len(strata)))
+    np.add.at(sums, (row, column), units.values)
+    np.add.at(counts, (row, column), 1)
+    return sums, counts
+
+
+def stratified_mean(sums: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Figures of resampled data: (draws,) float64. A stratum that a draw lacks is left out of its mean.
+
+    Args:
+        sums: (V, S).
+        counts: (V, S).
+        weights: (draws, V) how often each video was drawn.
+    """
+    count = weights @ counts
+    shares = np.divide(weights @ sums, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return np.nanmean(shares, axis=1)
+
+
+def bootstrap_interval(figure: Callable[[np.ndarray], np.ndarray], videos: int) -> tuple[float, float]:
+    """The middle 95 % of a figure over draws of as many videos with replacement; the same on every call.
+
+    Args:
+        figure: (draws, V) weights to (draws,) values.
+        videos: V.
+    """
+    rng = np.random.default_rng(SEED)
+    weights = rng.multinomial(videos, np.full(videos, 1 / videos), size=DRAWS).astype(np.float64)
+    low, high = np.quantile(figure(weights), [TAIL, 1 - TAIL])
+    return float(low), float(high)
+
+
+def _interval_of_all_alike(counts: np.ndarray, right: bool) -> tuple[float, float]:
+    """Where all units score 0, or all 1, every draw does too. So: Clopper-Pearson, with a video as one trial."""
+    videos = (counts > 0).sum(axis=0)
+    bound = float(np.mean(TAIL ** (1 / videos)))  # where all are right: the lower one
+    return (bound, 1.0) if right else (0.0, 1 - bound)
+
+
+def _units(results: Sequence[Result], value: Callable[[Result], float], stratum: Callable[[Result], str]) -> Units:
+    return Units(
+        ids=tuple(result.id for result in results),
+        values=np.array([value(result) for result in results], dtype=np.float64),
+        videos=tuple(result.video_id for result in results),
+        strata=tuple(stratum(result) for result in results),
+    )

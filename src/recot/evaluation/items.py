@@ -1,0 +1,166 @@
+"""What every benchmark is turned into: questions about videos, and the small interface of a suite."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from recot.evaluation.aggregation import Summary
+
+Span = tuple[float, float]
+"""Start and end in presentation seconds."""
+Groups = Mapping[str, tuple[str, ...]]
+"""Name of a grouping -> the groups that a question is in, e.g. ``{"task": ("count",)}``."""
+Form = Literal["letter", "yes_no", "named", "span"]
+"""How a reply is read: as an option's letter, as yes or no, as an option's own name (``Caption A``), as two times."""
+
+
+@dataclass(frozen=True)
+class Subtitle:
+    """A line of subtitles."""
+
+    start: float  # seconds of the video
+    end: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One question about one video.
+
+    Attributes:
+        id: unique within the suite.
+        video_id: the same for all questions about a video, whatever folder it lies in; figures are clustered by it.
+        video: where the file should be; it may be missing.
+        question: without options.
+        form: how the reply is read.
+        options: without letters; empty for spans.
+        right: index of the right option; None for spans, and where the benchmark lists no right option.
+        span: the right answer of a question for when; None otherwise.
+        groups: for tables and for averages over groups.
+        evidence: seconds that have to be seen to answer; empty where that isn't known.
+        subtitles: of the video; empty where there are none or they aren't used.
+        duration_s: as annotated; None where it isn't.
+    """
+
+    id: str
+    video_id: str
+    video: Path
+    question: str
+    form: Form
+    options: tuple[str, ...] = ()
+    right: int | None = None
+    span: Span | None = None
+    groups: Groups = field(default_factory=dict)
+    evidence: tuple[Span, ...] = ()
+    subtitles: tuple[Subtitle, ...] = ()
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model is told besides the video. The reply goes on from ``reply``, which isn't part of it."""
+
+    user: str
+    system: str = ""
+    reply: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A question that was answered; one line of ``samples.jsonl``.
+
+    Attributes:
+        id: of the item.
+        video_id: of the item.
+        groups: of the item.
+        reply: what the model said, as it said it.
+        answer: what was read from that: an option's index, or a span; None if nothing could be.
+        score: 0 to 1: whether the option is right, or the temporal IoU.
+        saw: what the sample cost and what was seen: frames, tokens before and after selection, seconds of each step,
+            peak memory, kept spans. Plain JSON values.
+    """
+
+    id: str
+    video_id: str
+    groups: Groups
+    reply: str
+    answer: int | Span | None
+    score: float
+    saw: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A question whose video couldn't be used. It has no score."""
+
+    id: str
+    video_id: str
+    reason: str  # a stable snake_case code
+    message: str
+
+
+class Suite(Protocol):
+    """A benchmark. Everything else about evaluation is the same for all of them.
+
+    Attributes:
+        name: of its results folder.
+        tells_subtitles: whether prompts may hold subtitles; stands in every table.
+        summary: what is computed from results, without needing the benchmark's files.
+    """
+
+    name: str
+    summary: "Summary"
+
+    @property
+    def tells_subtitles(self) -> bool: ...
+
+    def load(self) -> list[Item]:
+        """All questions, in the order of the files. Schema and counts are checked; videos may be missing.
+
+        Raises:
+            DataError: if the files are absent or aren't the benchmark.
+        """
+        ...
+
+    def prompt(self, item: Item, times_s: Sequence[float]) -> Prompt:
+        """What a model is told.
+
+        Args:
+            item: the question.
+            times_s: seconds of the frames that the model sees; subtitles are those shown at one of them.
+        """
+        ...
+
+
+def data_hash(items: Sequence[Item]) -> str:
+    """Hex SHA-256 of the questions and of their videos' sizes; doesn't depend on the folders they lie in.
+
+    Videos aren't read: a long-video benchmark has hundreds of GB.
+    """
+    digest = hashlib.sha256()
+    sizes: dict[str, int] = {}
+    for item in items:
+        if item.video_id not in sizes:
+            sizes[item.video_id] = item.video.stat().st_size if item.video.is_file() else -1
+        told = [
+            *(item.id, item.video_id, sizes[item.video_id], item.question, item.form, item.options, item.right),
+            *(item.span, item.groups, item.evidence, [(s.start, s.end, s.text) for s in item.subtitles]),
+        ]
+        digest.update(json.dumps(told, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def share(items: Sequence[Item], rank: int, world: int) -> list[Item]:
+    """The items of one process of many, in order: all questions about a video go to the same one.
+
+    Depends on nothing but the items and these numbers, so that processes needn't talk to each other, and a run can be
+    resumed by another number of processes.
+    """
+    number: dict[str, int] = {}
+    for item in items:
+        number.setdefault(item.video_id, len(number))
+    return [item for item in items if number[item.video_id] % world == rank]

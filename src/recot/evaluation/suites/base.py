@@ -1,0 +1,223 @@
+"""What the benchmarks have in common: where their files lie, and how annotation files are read and checked."""
+
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow.parquet as pq
+
+from recot.errors import DataError
+from recot.evaluation.aggregation import Summary
+from recot.evaluation.answers import LETTERS, lettered, letters
+from recot.evaluation.items import Failure, Item, Prompt
+from recot.evaluation.prompts import TEMPLATES
+from recot.evaluation.subtitles import shown_at
+
+Counts = Mapping[str, Sequence[int]]
+"""What is counted -> the numbers that are right, several where published copies differ."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a benchmark comes from; we ship none."""
+
+    source: str
+    licence: str
+    layout: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark(ABC):
+    """A suite that reads a benchmark's own files.
+
+    Args:
+        annotations: file or folder, see ``origin.layout``.
+        videos: folder.
+        counts: what must be counted in the annotations, e.g. ``{"items": [2700], "videos": [900]}``: the official
+            numbers in ``conf/evaluation``. null doesn't check, for a subset.
+        ignore_fields: fields of the annotations that may be there besides the known ones, and aren't read.
+    """
+
+    annotations: str | Path
+    videos: str | Path
+    counts: Counts | None
+    ignore_fields: Sequence[str] = ()
+
+    name: ClassVar[str]
+    origin: ClassVar[Origin]
+    summary: ClassVar[Summary]
+
+    @property
+    def tells_subtitles(self) -> bool:
+        """Whether prompts may hold subtitles."""
+        return False
+
+    @abstractmethod
+    def read(self) -> Iterator[Item]:
+        """The questions in the order of the files."""
+
+    def load(self) -> list[Item]:
+        """All questions; see ``recot.evaluation.items.Suite``."""
+        items = list(self.read())
+        check_items(self.annotations, items)
+        if self.counts is not None:
+            check_counts(self.annotations, self.count(items), self.counts)
+        return items
+
+    def count(self, items: Sequence[Item]) -> dict[str, int]:
+        """What ``counts`` can hold: ``items``, ``videos``, ``unanswerable``, ``subtitled``, and each group."""
+        found = Counter({"items": len(items), "videos": len({item.video_id for item in items})})
+        found["unanswerable"] = sum(item.right is None and item.span is None for item in items)
+        found["subtitled"] = len({item.video_id for item in items if item.subtitles})
+        for item in items:
+            found.update({f"{grouping}={group}" for grouping, groups in item.groups.items() for group in groups})
+        return dict(found)
+
+    def template(self, item: Item) -> str:
+        """Which entry of ``TEMPLATES`` an item is put with."""
+        return self.name
+
+    def prompt(self, item: Item, times_s: Sequence[float]) -> Prompt:
+        """What a model is told; see ``recot.evaluation.items.Suite``."""
+        lines = shown_at(item.subtitles, times_s) if self.tells_subtitles else ()
+        return fill(self.template(item) + ("_subtitles" if lines else ""), item, lines)
+
+    def rows(self, path: Path, required: set[str], optional: Set[str] = frozenset()) -> list[dict[str, Any]]:
+        """The rows of a file, each with these fields and no others.
+
+        Raises:
+            DataError: naming file, row and fields; where the file is absent, what to get from where.
+        """
+        rows = read_rows(path, self.origin)
+        for number, row in enumerate(rows, 1):
+            check_fields(f"{path}, row {number}", row, required, optional | set(self.ignore_fields))
+        return rows
+
+
+def fill(template: str, item: Item, subtitle_lines: Sequence[str] = ()) -> Prompt:
+    """A prompt from an entry of ``TEMPLATES``."""
+    chosen = TEMPLATES[template]
+    named = letters(len(item.options)) if item.options else ""
+    text = chosen.user.format(
+        question=item.question,
+        options=lettered(item.options, chosen.option) if item.options else "",
+        letters=", ".join([*named[:-1], f"or {named[-1]}"]) if named else "",
+        subtitles="\n".join(subtitle_lines),
+        duration="" if item.duration_s is None else round(item.duration_s, 2),
+    )
+    return Prompt(user=text, system=chosen.system, reply=chosen.reply)
+
+
+def read_rows(path: Path, origin: Origin) -> list[dict[str, Any]]:
+    """A list of objects from a ``.json``, ``.jsonl`` or ``.parquet`` file.
+
+    Raises:
+        DataError: if it is absent, damaged, empty, or no list of objects.
+    """
+    require(path, origin)
+    try:
+        if path.suffix == ".parquet":
+            rows = pq.read_table(path).to_pylist()
+        elif path.suffix == ".jsonl":
+            rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        else:
+            rows = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is damaged: {error}. Get it again: {origin.source}") from error
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path}: expected a list of objects, one a question. Get it again: {origin.source}")
+    return rows
+
+
+def require(path: Path, origin: Origin) -> None:
+    """Raise a DataError that says what to get from where, unless there is such a file or folder."""
+    if not path.exists():
+        raise DataError(
+            f"{path} isn't there. Get it from {origin.source} (licence: {origin.licence}). Wanted: {origin.layout}"
+        )
+
+
+def check_fields(where: str, row: Mapping[str, Any], required: Set[str], optional: Set[str]) -> None:
+    """Refuse a row with a missing, empty or unknown field."""
+    missing = sorted(name for name in required if row.get(name) is None)
+    extra = sorted(set(row) - required - optional)
+    if missing or extra:
+        raise DataError(
+            f"{where}: fields {missing or 'none'} are missing and {extra or 'none'} are unknown. Expected: "
+            f"{', '.join(sorted(required))}. New fields that don't matter can be named in ignore_fields."
+        )
+
+
+def check_items(path: str | Path, items: Sequence[Item]) -> None:
+    """Refuse ids that occur twice, and options that no letter is left for."""
+    twice = [name for name, times in Counter(item.id for item in items).items() if times > 1]
+    if twice:
+        raise DataError(f"{path}: {len(twice)} ids occur twice, {twice[0]} for example. Get the annotations again.")
+    for item in items:
+        if item.options and not 2 <= len(item.options) <= len(LETTERS):
+            raise DataError(f"{path}: question {item.id} has {len(item.options)} options; there must be 2 to 26")
+
+
+def check_counts(path: str | Path, found: Mapping[str, int], wanted: Counts) -> None:
+    """Refuse annotations that aren't whole."""
+    for name, numbers in wanted.items():
+        if found.get(name, 0) not in numbers:
+            raise DataError(
+                f"{path}: {found.get(name, 0)} {name}, but the benchmark has {' or '.join(map(str, numbers))}. Get the "
+                "annotations again; or, for a subset, set counts to its numbers or to null."
+            )
+
+
+def right_option(where: str, options: Sequence[str], answer: Any) -> int:
+    """The index of the right option, given by its text or, where no option reads so, by its letter.
+
+    Raises:
+        DataError: if it is none of them.
+    """
+    text = str(answer).strip()
+    found = find_option(options, text)
+    if found is None and text in letters(len(options)) and len(text) == 1:
+        found = LETTERS.index(text)
+    if found is None:
+        raise DataError(f"{where}: the answer {answer!r} is none of the options {list(options)}")
+    return found
+
+
+def find_option(options: Sequence[str], text: str) -> int | None:
+    """The index of the option with this text, if there is one."""
+    plain = [option.strip() for option in options]
+    return plain.index(text.strip()) if text.strip() in plain else None
+
+
+def texts(where: str, options: Any) -> tuple[str, ...]:
+    """A list of texts or numbers as texts.
+
+    Raises:
+        DataError: if it is something else.
+    """
+    if not isinstance(options, list) or not all(isinstance(o, str | int | float) for o in options) or not options:
+        raise DataError(f"{where}: options must be a list of texts, got {options!r}")
+    return tuple(str(option) for option in options)
+
+
+def missing_videos(items: Sequence[Item], origin: Origin) -> list[Failure]:
+    """Questions whose video isn't there: they are listed, and never asked.
+
+    Raises:
+        DataError: if no video is there.
+    """
+    absent = {item.video for item in {item.video: item for item in items}.values() if not item.video.is_file()}
+    if items and all(item.video in absent for item in items):
+        raise DataError(
+            f"none of the {len(absent)} videos is there, {items[0].video} for example. Get them from {origin.source} "
+            f"(licence: {origin.licence}). Wanted: {origin.layout}"
+        )
+    return [
+        Failure(item.id, item.video_id, "missing", f"{item.video}: no such file")
+        for item in items
+        if item.video in absent
+    ]

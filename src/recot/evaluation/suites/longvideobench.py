@@ -1,0 +1,89 @@
+"""LongVideoBench (arXiv 2407.15754), validation set, with or without subtitles."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from recot.errors import DataError
+from recot.evaluation.aggregation import Summary, pooled
+from recot.evaluation.items import Item, Subtitle
+from recot.evaluation.subtitles import read_longvideobench
+from recot.evaluation.suites.base import Benchmark, Origin, require, texts
+
+_FIELDS = {
+    *("video_id", "question", "question_wo_referring_query", "correct_choice", "topic_category", "question_category"),
+    *("level", "id", "video_path", "subtitle_path", "duration_group", "starting_timestamp_for_subtitles", "duration"),
+}
+_MOST_OPTIONS = 5
+_MIRROR = {f"option{i}" for i in range(_MOST_OPTIONS)}
+_PADDING = "N/A"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongVideoBench(Benchmark):
+    """1,337 questions, pooled; tables by duration (15, 60, 600, 3600 s) and kind of question.
+
+    Args:
+        subtitles: tell the lines that are shown at the frames that the model sees.
+        subtitle_folder: with the files of ``subtitle_path``; read only where ``subtitles`` is set.
+    """
+
+    subtitles: bool
+    subtitle_folder: str | Path
+
+    name: ClassVar[str] = "longvideobench"
+    origin: ClassVar[Origin] = Origin(
+        source="https://huggingface.co/datasets/longvideobench/LongVideoBench (gated)",
+        licence="CC-BY-NC-SA-4.0",
+        layout="annotations: lvb_val.json or validation-00000-of-00001.parquet; videos: videos/; "
+        "subtitle_folder: subtitles/",
+    )
+    summary: ClassVar[Summary] = Summary({"accuracy": pooled}, ("duration", "question_category", "level"))
+
+    @property
+    def tells_subtitles(self) -> bool:
+        """As configured."""
+        return self.subtitles
+
+    def read(self) -> Iterator[Item]:
+        """In the order of the file."""
+        path = Path(self.annotations)
+        required = _FIELDS | (_MIRROR if path.suffix == ".parquet" else {"candidates"})
+        for number, row in enumerate(self.rows(path, required, {"position", "view_count"}), 1):
+            where = f"{path}, row {number}"
+            options = _options(where, row)
+            right = row["correct_choice"]
+            if not isinstance(right, int) or not 0 <= right < len(options):
+                raise DataError(f"{where}: correct_choice={right!r} is none of the {len(options)} options")
+            yield Item(
+                id=row["id"],
+                video_id=row["video_id"],
+                video=Path(self.videos) / row["video_path"],
+                question=row["question"],
+                form="letter",
+                options=options,
+                right=right,
+                groups={
+                    "duration": (str(row["duration_group"]),),
+                    "question_category": (row["question_category"],),
+                    "level": (row["level"],),
+                },
+                subtitles=self._subtitles(row) if self.subtitles else (),
+                duration_s=float(row["duration"]),
+            )
+
+    def _subtitles(self, row: dict[str, Any]) -> tuple[Subtitle, ...]:
+        path = Path(self.subtitle_folder) / row["subtitle_path"]
+        require(path, self.origin)
+        return read_longvideobench(path, float(row["starting_timestamp_for_subtitles"]), float(row["duration"]))
+
+
+def _options(where: str, row: dict[str, Any]) -> tuple[str, ...]:
+    if "candidates" in row:
+        return texts(where, row["candidates"])
+    given = [str(row[name]) for name in sorted(_MIRROR)]
+    options = [option for option in given if option != _PADDING]
+    if given[: len(options)] != options:
+        raise DataError(f"{where}: {_PADDING} stands before an option, but should pad the end: {given}")
+    return tuple(options)

@@ -1,0 +1,135 @@
+"""MLVU (arXiv 2406.04264): the multiple-choice tasks of its dev and its test set."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recot.errors import DataError
+from recot.evaluation.aggregation import Summary, mean_over, pooled
+from recot.evaluation.items import Item
+from recot.evaluation.suites.base import Benchmark, Origin, find_option, require, right_option, texts
+
+_LICENCE = "CC-BY-NC-SA-4.0, for research only"
+_DEV_TASKS = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")
+DEV_FILES = tuple(f"{number}_{task}" for number, task in enumerate(_DEV_TASKS, 1))
+_WITH_UNANSWERABLE = "2_needle"
+_INLINE_OPTIONS = re.compile(r"\n\s*\(A\) .*", re.DOTALL)
+_SUMMARY = Summary({"m_avg": mean_over("task"), "accuracy": pooled}, ("task",))
+
+
+class MLVUDev(Benchmark):
+    """Seven tasks. ``m_avg``, the mean over tasks, is what MLVU ranks by; ``accuracy`` pools. Publications mix them.
+
+    Two answers of the needle task are not among the candidates (``unanswerable``): no reply is right, as in MLVU's
+    own scorer. A mirror in one file has letters for answers and the options in the question once more.
+    """
+
+    name = "mlvu_dev"
+    origin = Origin(
+        source="https://huggingface.co/datasets/MLVU/MVLU",
+        licence=_LICENCE,
+        layout="annotations: the folder json/ with 1_plotQA.json to 7_topic_reasoning.json, or a mirror's one file; "
+        "videos: the folder video/ with 1_plotQA/ to 7_topic_reasoning/, for a mirror without these",
+    )
+    summary = _SUMMARY
+
+    def read(self) -> Iterator[Item]:
+        """Task by task."""
+        path = Path(self.annotations)
+        require(path, self.origin)
+        yield from self._own_files(path) if path.is_dir() else self._mirror(path)
+
+    def _own_files(self, folder: Path) -> Iterator[Item]:
+        for name in DEV_FILES:
+            path = folder / f"{name}.json"
+            required = {"video", "duration", "question", "candidates", "answer", "question_type"}
+            for number, row in enumerate(self.rows(path, required), 1):
+                where = f"{path}, row {number}"
+                options = texts(where, row["candidates"])
+                right = find_option(options, str(row["answer"]))
+                if right is None and name != _WITH_UNANSWERABLE:
+                    raise DataError(f"{where}: the answer {row['answer']!r} is none of the candidates {list(options)}")
+                yield _item(
+                    identity=f"{name}/{number - 1}",
+                    video_id=f"{name}/{row['video']}",
+                    video=Path(self.videos) / name / row["video"],
+                    row=row,
+                    question=row["question"],
+                    options=options,
+                    right=right,
+                    task=row["question_type"],
+                )
+
+    def _mirror(self, path: Path) -> Iterator[Item]:
+        required = {"video_name", "question", "candidates", "answer", "task_type"}
+        for number, row in enumerate(self.rows(path, required, {"duration"}), 1):
+            where = f"{path}, row {number}"
+            options = texts(where, row["candidates"])
+            yield _item(
+                identity=f"{row['task_type']}/{number - 1}",
+                video_id=row["video_name"],
+                video=Path(self.videos) / row["video_name"],
+                row=row,
+                question=_INLINE_OPTIONS.sub("", row["question"]),
+                options=options,
+                right=right_option(where, options, row["answer"]),
+                task=row["task_type"],
+            )
+
+
+class MLVUTest(Benchmark):
+    """Nine tasks of 6 options, with letters A to F."""
+
+    name = "mlvu_test"
+    origin = Origin(
+        source="https://huggingface.co/datasets/MLVU/MLVU_Test",
+        licence=_LICENCE,
+        layout="annotations: test-ground-truth/test_mcq_gt.json; videos: the folder with its test videos",
+    )
+    summary = _SUMMARY
+
+    def read(self) -> Iterator[Item]:
+        """In the order of the file."""
+        path = Path(self.annotations)
+        required = {"video", "question", "candidates", "answer", "question_type", "question_id"}
+        for number, row in enumerate(self.rows(path, required, {"duration"}), 1):
+            where = f"{path}, row {number}"
+            options = texts(where, row["candidates"])
+            if len(options) != 6:
+                raise DataError(f"{where}: {len(options)} candidates, but every question of MLVU's test set has 6")
+            yield _item(
+                identity=row["question_id"],
+                video_id=row["video"],
+                video=Path(self.videos) / row["video"],
+                row=row,
+                question=row["question"],
+                options=options,
+                right=right_option(where, options, row["answer"]),
+                task=row["question_type"],
+            )
+
+
+def _item(
+    *,
+    identity: str,
+    video_id: str,
+    video: Path,
+    row: dict[str, Any],
+    question: str,
+    options: tuple[str, ...],
+    right: int | None,
+    task: str,
+) -> Item:
+    duration = row.get("duration")
+    return Item(
+        id=identity,
+        video_id=video_id,
+        video=video,
+        question=question,
+        form="letter",
+        options=options,
+        right=right,
+        groups={"task": (task,)},
+        duration_s=None if duration is None else float(duration),
+    )

@@ -1,0 +1,88 @@
+"""TempCompass (arXiv 2403.00476): choices, yes or no, matching captions. Captioning needs a judge: it is left out."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from recot.errors import DataError
+from recot.evaluation.aggregation import Summary, mean_over, pooled
+from recot.evaluation.answers import YES_NO
+from recot.evaluation.items import Form, Item
+from recot.evaluation.suites.base import Benchmark, Origin, check_fields, find_option, require
+from recot.evaluation.suites.video_mme import without_letter
+
+TASKS: dict[str, Form] = {"multi-choice": "letter", "yes_no": "yes_no", "caption_matching": "named"}
+
+
+class TempCompass(Benchmark):
+    """``macro`` is the mean over the three tasks. Tables by task, by temporal aspect, and by both.
+
+    The official scorer asks an LLM about replies that its rules can't read; here they are wrong, as in its
+    ``--disable_llm``.
+    """
+
+    name = "tempcompass"
+    origin = Origin(
+        source="https://github.com/llyx97/TempCompass",
+        licence="see there; videos from ShutterStock, for research",
+        layout="annotations: questions/ with multi-choice.json, yes_no.json and caption_matching.json; "
+        "videos: videos/ with <video_id>.mp4",
+    )
+    summary = Summary({"macro": mean_over("task"), "accuracy": pooled}, ("task", "aspect", "task_aspect"))
+
+    def template(self, item: Item) -> str:
+        """Each task has a prompt of its own."""
+        return f"{self.name}_{item.groups['task'][0]}"
+
+    def read(self) -> Iterator[Item]:
+        """Task by task, video by video."""
+        for task in TASKS:
+            path = Path(self.annotations) / f"{task}.json"
+            require(path, self.origin)
+            try:
+                asked = [
+                    (video, aspect, number, row)
+                    for video, aspects in json.loads(path.read_text()).items()
+                    for aspect, rows in aspects.items()
+                    for number, row in enumerate(rows)
+                ]
+            except (ValueError, AttributeError, TypeError) as error:
+                raise DataError(
+                    f"{path}: expected {{video: {{aspect: [questions]}}}} ({error}). Get it again: {self.origin.source}"
+                ) from error
+            for video, aspect, number, row in asked:
+                where = f"{path}, {video}, {aspect}, question {number}"
+                check_fields(where, row, {"question", "answer"}, set(self.ignore_fields))
+                yield self._item(where, task, f"{task}/{video}/{aspect}/{number}", video, aspect, row)
+
+    def _item(self, where: str, task: str, identity: str, video: str, aspect: str, row: dict[str, Any]) -> Item:
+        question, options, answer = _parts(where, TASKS[task], row)
+        right = find_option(options, answer)
+        if right is None:
+            raise DataError(f"{where}: the answer {row['answer']!r} is none of the options {list(options)}")
+        return Item(
+            id=identity,
+            video_id=video,
+            video=Path(self.videos) / f"{video}.mp4",
+            question=question,
+            form=TASKS[task],
+            options=options,
+            right=right,
+            groups={"task": (task,), "aspect": (aspect,), "task_aspect": (f"{task}/{aspect}",)},
+        )
+
+
+def _parts(where: str, form: Form, row: dict[str, Any]) -> tuple[str, tuple[str, ...], str]:
+    """Question, options and answer. Options stand in the question, a line each; ``letter`` ones with ``A. `` before."""
+    assert form in get_args(Form)
+    if form == "yes_no":
+        return row["question"], YES_NO, row["answer"].strip().lower()
+    question, *options = row["question"].split("\n")
+    if len(options) < 2:
+        raise DataError(f"{where}: no options below the question {row['question']!r}")
+    if form == "named":
+        return question, tuple(options), row["answer"]
+    letters = [chr(ord("A") + i) for i in range(len(options))]
+    plain = tuple(without_letter(where, *pair) for pair in zip(letters, options, strict=True))
+    return question, plain, without_letter(where, row["answer"][:1], row["answer"])

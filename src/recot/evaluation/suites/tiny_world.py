@@ -1,0 +1,60 @@
+"""The tiny world: multiple-choice questions about rendered videos whose every second is known."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recot.errors import DataError
+from recot.evaluation.aggregation import Summary, mean_over, pooled
+from recot.evaluation.items import Item
+from recot.evaluation.suites.base import Benchmark, Origin, check_fields, require, right_option
+
+_TRUTH = {
+    *("video", "video_id", "sha256", "seed", "twin", "frames", "size", "fps", "duration_s", "caption", "captions"),
+    *("events", "qa"),
+}
+_QA = {"sample_id", "question", "answer", "task_type", "options", "t_start", "t_end", "evidence"}
+
+
+class TinyWorld(Benchmark):
+    """A folder of ``python -m recot.tiny_world``: ``annotations`` and ``videos`` are both its ``videos/``."""
+
+    name = "tiny_world"
+    origin = Origin(
+        source="`python -m recot.tiny_world --out DIR --videos N --frames F --seed S --split test`",
+        licence="CC0-1.0",
+        layout="annotations: DIR/videos with <number>.json; videos: the same folder, with <number>.mp4",
+    )
+    summary = Summary({"macro": mean_over("task"), "accuracy": pooled}, ("task",))
+
+    def read(self) -> Iterator[Item]:
+        """Questions with options, video by video."""
+        folder = Path(self.annotations)
+        require(folder, self.origin)
+        for path in sorted(folder.glob("*.json")):
+            try:
+                truth = json.loads(path.read_text())
+            except ValueError as error:
+                raise DataError(f"{path} is damaged: {error}. Make the folder again: {self.origin.source}") from error
+            check_fields(str(path), truth, _TRUTH, set(self.ignore_fields))
+            for number, qa in enumerate(truth["qa"], 1):
+                where = f"{path}, question {number}"
+                check_fields(where, qa, _QA, set(self.ignore_fields))
+                if qa["options"]:
+                    yield self._item(where, truth, qa)
+
+    def _item(self, where: str, truth: dict[str, Any], qa: dict[str, Any]) -> Item:
+        options = tuple(qa["options"])
+        return Item(
+            id=qa["sample_id"],
+            video_id=truth["video_id"],
+            video=Path(self.videos) / truth["video"],
+            question=qa["question"],
+            form="letter",
+            options=options,
+            right=right_option(where, options, qa["answer"]),
+            groups={"task": (qa["task_type"],)},
+            evidence=tuple((float(start), float(end)) for start, end in qa["evidence"]),
+            duration_s=float(truth["duration_s"]),
+        )

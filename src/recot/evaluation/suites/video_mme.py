@@ -1,0 +1,80 @@
+"""Video-MME (arXiv 2405.21075), with or without subtitles."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from recot.errors import DataError
+from recot.evaluation.aggregation import Summary, pooled
+from recot.evaluation.answers import LETTERS
+from recot.evaluation.items import Item, Subtitle
+from recot.evaluation.subtitles import read_srt
+from recot.evaluation.suites.base import Benchmark, Origin, right_option, texts
+
+_FIELDS = {
+    *("video_id", "duration", "domain", "sub_category", "url", "videoID", "question_id", "task_type", "question"),
+    *("options", "answer"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoMME(Benchmark):
+    """2,700 questions, pooled; tables by duration, domain and task.
+
+    Args:
+        subtitles: tell the lines that are shown at the frames that the model sees. 156 of 900 videos have none: they
+            are put without a word about subtitles.
+        subtitle_folder: with ``<videoID>.srt``; read only where ``subtitles`` is set.
+    """
+
+    subtitles: bool
+    subtitle_folder: str | Path
+
+    name: ClassVar[str] = "video_mme"
+    origin: ClassVar[Origin] = Origin(
+        source="https://huggingface.co/datasets/lmms-lab/Video-MME",
+        licence="academic use only",
+        layout="annotations: videomme/test-00000-of-00001.parquet; videos: data/ with <videoID>.mp4; "
+        "subtitle_folder: subtitle/ with <videoID>.srt",
+    )
+    summary: ClassVar[Summary] = Summary({"accuracy": pooled}, ("duration", "domain", "task"))
+
+    @property
+    def tells_subtitles(self) -> bool:
+        """As configured."""
+        return self.subtitles
+
+    def read(self) -> Iterator[Item]:
+        """In the order of the file."""
+        path = Path(self.annotations)
+        known: dict[str, tuple[Subtitle, ...]] = {}
+        for number, row in enumerate(self.rows(path, _FIELDS), 1):
+            where, video = f"{path}, row {number}", row["videoID"]
+            options = tuple(
+                without_letter(where, LETTERS[i], option) for i, option in enumerate(texts(where, row["options"]))
+            )
+            if video not in known:
+                known[video] = self._subtitles(video)
+            yield Item(
+                id=row["question_id"],
+                video_id=video,
+                video=Path(self.videos) / f"{video}.mp4",
+                question=row["question"],
+                form="letter",
+                options=options,
+                right=right_option(where, options, row["answer"]),
+                groups={"duration": (row["duration"],), "domain": (row["domain"],), "task": (row["task_type"],)},
+                subtitles=known[video],
+            )
+
+    def _subtitles(self, video: str) -> tuple[Subtitle, ...]:
+        path = Path(self.subtitle_folder) / f"{video}.srt"
+        return read_srt(path) if self.subtitles and path.is_file() else ()
+
+
+def without_letter(where: str, letter: str, option: str) -> str:
+    """``A. Apples.`` as it stands in the file, without the letter."""
+    if not option.startswith(f"{letter}. "):
+        raise DataError(f"{where}: the option {option!r} should begin with '{letter}. '")
+    return option[3:]
