@@ -53,10 +53,30 @@ def test_a_pack_has_the_losses_and_gradients_of_its_samples(attention: str, leng
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
 
 
-def test_masks_let_tokens_see_their_own_sample_so_far() -> None:
-    seen = pack_mask([2, 3], dtype=torch.float32, device=torch.device("cpu"))[0, 0] == 0
-    expected = [[j <= i and (i < 2) == (j < 2) for j in range(5)] for i in range(5)]
-    assert seen.tolist() == expected
+def test_masks_let_tokens_see_their_own_sample_so_far_and_what_it_shares() -> None:
+    """Lengths 3, 2 and 1; the second begins with the first one's first token."""
+    packed = pack([torch.zeros(n, 4) for n in (3, 2, 1)], [torch.zeros(n) for n in (3, 2, 1)], [0, 1, 0])
+    seen = pack_mask(packed, dtype=torch.float32, device=torch.device("cpu")) == 0
+    assert [[j for j in range(6) if seen[i, j]] for i in range(6)] == [[0], [0, 1], [0, 1, 2], [0, 3], [0, 3, 4], [5]]
+    assert packed.positions[0].tolist() == [0, 1, 2, 1, 2, 0]
+
+
+@pytest.mark.parametrize("further", [(), (4,), (40,)], ids=["one run", "rows", "under a mask"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_shared_beginning_changes_nothing(attention: str, further: tuple[int, ...]) -> None:
+    """Two samples that begin with the same 6 tokens, and maybe another one, against the same samples packed whole."""
+    model = seeded_llm(config={**CONFIG, "attn_implementation": attention}, seed=0).double()
+    table = model.get_input_embeddings()
+    generator = torch.Generator().manual_seed(4)
+    begin, first, second, *others = (torch.randint(40, (n,), generator=generator) for n in (6, 3, 2, *further))
+    whole = [torch.cat([begin, first]), torch.cat([begin, second]), *others]
+    alone = read_pack(model, pack([table(own) for own in whole], whole))
+    samples_of_run = [whole[0], second, *others]
+    together = read_pack(
+        model, pack([table(own) for own in samples_of_run], samples_of_run, [0, 6, *(0 for _ in others)])
+    )
+    own = torch.cat([torch.arange(9), torch.arange(15, alone.shape[1])])
+    torch.testing.assert_close(together, alone[:, own], rtol=1e-5, atol=1e-5)
 
 
 def test_what_makes_no_pack() -> None:

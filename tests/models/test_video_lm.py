@@ -101,6 +101,28 @@ def test_video_in_pieces_equals_the_whole(model: VideoLM) -> None:
         model.compress_stream(whole.frames.split(4), groups=10)
 
 
+def test_questions_about_a_whole_video_share_it(model: VideoLM) -> None:
+    """The video is read once, and losses and gradients are those of the samples by themselves."""
+    asked = [sample(f"How many times does the {what} appear?", (0,), "2") for what in ("red circle", "blue square")]
+    asked.append(sample("Who are you?", (), "nobody"))
+    together = model([VISUALS[0]], asked, [ALL] * 3)
+    assert together.pack.shared[1] > 3 * 16
+    total, count = next_token_loss(together.hidden, model.head(), together.pack.labels, rows_at_once=8)
+    names, parameters = zip(*((n, p) for n, p in model.projector.named_parameters()), strict=True)
+    shared = torch.autograd.grad(total, parameters)
+    alone, tokens = torch.zeros(()), 0
+    for own in asked:
+        output = model([VISUALS[0]], [own], [ALL])
+        assert output.pack.shared == (0,)
+        one, said = next_token_loss(output.hidden, model.head(), output.pack.labels, rows_at_once=8)
+        alone, tokens = alone + one, tokens + int(said)
+    assert tokens == count
+    torch.testing.assert_close(total, alone, rtol=1e-5, atol=1e-4)
+    for name, got, wanted in zip(names, shared, torch.autograd.grad(alone, parameters), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4, msg=name)
+    assert model([VISUALS[0]], asked, [HALF] * 3).pack.shared == (0, 0, 0)
+
+
 @torch.no_grad()
 def test_cached_features_give_what_frames_give(model: VideoLM) -> None:
     cached = VisualInput(times_s=VISUALS[0].times_s, features=model._features(VISUALS[0]))

@@ -72,7 +72,12 @@ def query_of(samples: Sequence[Sample], embed: Embed, kind: QueryOf, device: tor
 
 
 def join(
-    samples: Sequence[Sample], shown: Mapping[tuple[int, int], Tensor], embed: Embed, device: torch.device
+    samples: Sequence[Sample],
+    shown: Mapping[tuple[int, int], Tensor],
+    embed: Embed,
+    device: torch.device,
+    *,
+    share: bool,
 ) -> Pack:
     """Visuals' rows where the prompts show them, and the samples one behind the other.
 
@@ -81,17 +86,31 @@ def join(
         shown: (K, D) rows for each (sample, visual of the sample).
         embed: the language model's embedding table.
         device: of the result.
+        share: successive samples that begin alike, up to the last visual that they show, share that beginning. Then
+            what they show of it must be the same rows.
     """
-    embeddings, labels = [], []
+    embeddings, labels, shared = [], [], []
+    head: Sample | None = None
     for number, sample in enumerate(samples):
-        ids = sample.prompt.ids.to(device)
-        text, learned = embed(ids.clamp(min=0)), sample.prompt.labels.to(device)
+        places = (sample.prompt.ids < 0).nonzero()[:, 0].tolist()
+        begin = places[-1] + 1 if places else 0
+        alike = share and begin > 0 and head is not None and _begin_alike(head, sample, begin)
+        ids, learned = sample.prompt.ids.to(device), sample.prompt.labels.to(device)
+        text = embed(ids.clamp(min=0))
         pieces, said, start = [], [], 0
-        for place in (ids < 0).nonzero()[:, 0].tolist():
+        for place in [] if alike else places:
             rows = shown[number, -1 - int(ids[place])].to(text.dtype)
             pieces += [text[start:place], rows]
             said += [learned[start:place], learned.new_full((len(rows),), IGNORED)]
             start = place + 1
-        embeddings.append(torch.cat([*pieces, text[start:]]))
-        labels.append(torch.cat([*said, learned[start:]]))
-    return pack(embeddings, labels)
+        if not alike:
+            head, length = sample, sum(map(len, pieces))
+        embeddings.append(torch.cat([*pieces, text[begin:]]))
+        labels.append(torch.cat([*said, learned[begin:]]))
+        shared.append(length if alike else 0)
+    return pack(embeddings, labels, shared)
+
+
+def _begin_alike(head: Sample, sample: Sample, begin: int) -> bool:
+    same = torch.equal(head.prompt.ids[:begin], sample.prompt.ids[:begin])
+    return same and head.visuals == sample.visuals and int((head.prompt.ids[begin:] < 0).sum()) == 0

@@ -36,7 +36,8 @@ class Selector(nn.Module):
         heads: of the window attention; the released model has 4.
         layout: see above.
         gradient: how the language model's loss reaches the scores: ``straight_through`` multiplies kept tokens by
-            exactly 1 and passes a gradient back (our choice); ``additive`` adds its score to all of a token's channels.
+            exactly 1 and passes a gradient back, where something was left out (our choice); ``additive`` adds its score
+            to all of a token's channels.
         time_tokens: rows at the head of each window in the official layout.
         chunk_groups: groups scored at a time, with equal results; memory is that of one chunk, in training too.
     """
@@ -63,6 +64,11 @@ class Selector(nn.Module):
         self.chunk_groups = chunk_groups
         self.attention = WindowTimeAttention(width=width, heads=heads, layout=layout)
         self.question_proj = nn.Linear(width, width)
+
+    @property
+    def changes_rows(self) -> bool:
+        """Whether kept rows differ from what was given, by the question or by their place."""
+        return self.layout == "official" or self.gradient == "additive"
 
     def forward(self, visual: VisualGroups, query: Query, rules: Sequence[KeepRule]) -> Selection:
         """Score and select; padding and other samples change nothing.
@@ -95,7 +101,7 @@ class Selector(nn.Module):
             score = score.masked_fill(~is_video, 0)[:, None]
             if self.gradient == "additive":
                 rows = rows + score.to(rows.dtype)
-            elif score.requires_grad:
+            elif score.requires_grad and not selection.kept[sample, visual.valid[sample]].all():
                 rows = rows * (1 + (score - score.detach())).to(rows.dtype)
             out.append(rows)
         return out

@@ -26,6 +26,8 @@ class BaselineSelector(nn.Module):
         ConfigError: for another kind.
     """
 
+    changes_rows = False
+
     def __init__(self, *, kind: str) -> None:
         super().__init__()
         if kind not in _CHOICES:

@@ -16,7 +16,7 @@ from recot.errors import ConfigError, DataError
 from recot.models.assembly import QueryOf, group_videos, join, query_of
 from recot.models.dts import DynamicTokenSynthesizer
 from recot.models.generation import GenerationSettings, Reply, generate
-from recot.models.packing import Pack, read_pack
+from recot.models.packing import Pack, is_flash, read_pack
 from recot.models.projector import Projector
 from recot.models.selection import KeepRule, Selection
 from recot.models.video_input import Sample, VisualInput
@@ -194,7 +194,15 @@ class VideoLM(nn.Module):
         if choice is not None:
             kept = self.selector.rows(choice.visual, choice.selection)
             rows |= dict(zip(choice.pairs, kept, strict=True))
-        return join(samples, rows, self._embed, self._device())
+        return join(samples, rows, self._embed, self._device(), share=self._alike(choice))
+
+    def _alike(self, choice: Choice | None) -> bool:
+        """Whether samples that show the same videos are certain to read the same rows of them."""
+        if is_flash(self.llm):
+            return False
+        if choice is None:
+            return True
+        return bool(choice.selection.kept[choice.visual.valid].all()) and not self.selector.changes_rows
 
     def read(self, packed: Pack) -> Tensor:
         """(1, N, D) last hidden states; no token sees another sample's.
@@ -202,7 +210,7 @@ class VideoLM(nn.Module):
         Raises:
             DataError: if a sample is longer than ``max_tokens``.
         """
-        self._check_length(max(packed.lengths))
+        self._check_length(max(map(sum, zip(packed.lengths, packed.shared, strict=True))))
         return read_pack(self.llm, packed)
 
     def head(self) -> Tensor:
