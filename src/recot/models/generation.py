@@ -33,7 +33,7 @@ class GenerationSettings:
         top_p: draw among the fewest tokens whose probabilities add up to this or more (Holtzman et al. 2019).
         stop: the reply ends before the first of these strings.
         seed: of the draws.
-        prefill_chunk: tokens of the prompt that are computed at once; bounds memory, and doesn't change the reply.
+        prefill_chunk: tokens of the prompt computed at once; bounds memory, and changes a reply by rounding at most.
 
     Raises:
         ConfigError: if a value is impossible.
