@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from data_pipelines.config import PruneConfig
+from data_pipelines.model_files import files_hash
 from data_pipelines.scoring import Model
 from recot.errors import ConfigError, report_errors
 
@@ -41,13 +42,12 @@ def typed_config(cfg: DictConfig) -> PruneConfig:
 
 
 def model_of(node: dict[str, Any] | None) -> Model | None:
-    """What a stage is given to load a model; a folder's files tell other weights from these."""
+    """What a stage is given to load a model. A folder is known by its files, a hub name by itself."""
     if node is None:
         return None
-    folder = Path(str(node.get("name_or_path", "")))
-    files = [(file.name, file.stat()) for file in sorted(folder.iterdir())] if folder.is_dir() else []
-    identity = {"config": node, "files": [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]}
-    return Model(partial(instantiate, node), identity)
+    place = str(node.get("name_or_path", ""))
+    known_by = files_hash(Path(place)) if place and Path(place).is_dir() else place
+    return Model(partial(instantiate, node), {**node, "name_or_path": known_by})
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prune")
