@@ -35,7 +35,7 @@ def find_copies(videos: pa.Table, good: np.ndarray, kinds: Collection[str]) -> C
 
     Args:
         videos: ``key`` string, null where unreadable; where they are known, ``packet_md5``, ``duration_s``,
-            ``width``, ``height``, ``health``, and ``cluster_id`` with ``dup_kind``.
+            ``width``, ``height``, ``rotation``, ``health``, and ``cluster_id`` with ``dup_kind``.
         good: (n,) bool, videos without another reason to go.
         kinds: near duplicates that go; members of a cluster whose ``dup_kind`` is another one stay out of it.
     """
@@ -80,9 +80,10 @@ def _kinds(videos: pa.Table, of: np.ndarray) -> np.ndarray:
         said = pc.fill_null(pc.index_in(videos["dup_kind"], value_set=pa.array(KINDS)), 0).to_numpy().astype(np.int16)
     # What a member was found by may tie it to a third one, so that being the same is looked up.
     kind[rows] = np.maximum(np.maximum(said[rows], said[of[rows]]), _PERCEPTUAL)
-    for place, column in ((_PACKETS, "packet_md5"), (0, "key")):
+    turned = _floats(videos, "rotation")  # the same packets in another rotation show something else
+    for place, column, same in ((_PACKETS, "packet_md5", turned[rows] == turned[of[rows]]), (0, "key", True)):
         content = _numbers(videos, column)
-        kind[rows[(content[rows] == content[of[rows]]) & (content[rows] >= 0)]] = place
+        kind[rows[(content[rows] == content[of[rows]]) & (content[rows] >= 0) & same]] = place
     return kind
 
 

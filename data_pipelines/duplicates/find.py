@@ -20,13 +20,15 @@ def find_duplicates(videos: pa.Table, *, settings: DuplicateSettings) -> pa.Tabl
     Four steps, each among what the ones before left as different: the same bytes (``key``), the same packets in another
     container (``packet_md5``), the same frames (perceptual hashes, also trimmed or mirrored), the same content (frame
     embeddings; SemDeDup, arXiv 2303.09540). Every member of a cluster was compared with its centre, see ``clusters``.
+    The same packets shown in two rotations are one cluster with the copies of both.
 
     V videos take O(V log V) time and, besides the table, about 2 kB each for short videos: for every hash 17 bytes and
     for the 16 smallest of each video some 100; and C floats where there are embeddings of C channels.
 
     Args:
-        videos: one row each: ``video_id``, ``key``, ``packet_md5``, ``duration_s``, ``hashes``, ``mirrored_hashes``
-            and, if they were embedded, ``embeddings`` and ``embedding_frames``; null where a video has none of it.
+        videos: one row each: ``video_id``, ``key``, ``packet_md5``, ``duration_s``, ``hashes``, ``mirrored_hashes``,
+            perhaps ``rotation`` and, if they were embedded, ``embeddings`` and ``embedding_frames``; null where a video
+            has none of it.
         settings: what is a copy.
 
     Returns:
@@ -48,8 +50,9 @@ def find_duplicates(videos: pa.Table, *, settings: DuplicateSettings) -> pa.Tabl
     ids = videos["video_id"].take(pa.array(order))
     if pc.count_distinct(ids).as_py() != len(ids):
         raise ValueError("two videos have the same video_id")
-    keys, md5s = codes(videos["key"])[order], codes(known_packets(videos["packet_md5"]))[order]
-    content, node = np.unique(same_content(keys, md5s), return_inverse=True)
+    packets = known_packets(videos["packet_md5"])
+    keys, md5s, shown = (codes(column)[order] for column in (videos["key"], packets, _as_shown(videos, packets)))
+    content, node = np.unique(same_content(keys, shown), return_inverse=True)
     hashes = pc.fill_null(pc.list_value_length(videos["hashes"]), 0).to_numpy()[order]
     most = np.lexsort((-hashes, node))[np.searchsorted(np.sort(node), np.arange(len(content)))]
     found = _stars(Matcher(videos, order[most], settings))
@@ -62,7 +65,7 @@ def find_duplicates(videos: pa.Table, *, settings: DuplicateSettings) -> pa.Tabl
     back = np.argsort(order)
     columns = {
         "video_id": videos["video_id"],
-        "cluster_id": _numbered(found.centre[node])[back],
+        "cluster_id": _numbered(same_content(found.centre[node], md5s))[back],
         "dup_kind": pa.array(kind[back], pa.string()),
         "dup_score": pa.array(score[back], mask=np.isnan(score[back])),
         "dup_nearest": ids.take(pa.array(nearest[back], mask=nearest[back] < 0)),
@@ -90,6 +93,13 @@ def _numbered(cluster: np.ndarray) -> np.ndarray:
 def known_packets(md5s: pa.ChunkedArray) -> pa.ChunkedArray:
     """Null for a video of no packets: it has them in common with all that are broken in this way."""
     return pc.if_else(pc.equal(md5s, _NO_PACKETS), None, md5s)
+
+
+def _as_shown(videos: pa.Table, packets: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The packets and the rotation that they are shown in; null where there are no packets."""
+    if "rotation" not in videos.column_names:
+        return packets
+    return pc.binary_join_element_wise(packets, pc.fill_null(videos["rotation"].cast(pa.string()), ""), " ")
 
 
 def same_content(*values: np.ndarray) -> np.ndarray:

@@ -39,6 +39,18 @@ def test_a_copy_stays_where_the_first_one_has_no_good_question() -> None:
     }
 
 
+def test_the_questions_of_the_same_packets_in_another_rotation_go() -> None:
+    """Left is right there, so its questions don't hold for the one that stays."""
+    same = {"packet_md5": "m", "cluster_id": 0, "dup_kind": "packets"}
+    videos = films({**same, "rotation": 0}, {**same, "rotation": 180}, {**same, "rotation": 0})
+    samples = texts({}, {"video_id": "v1"}, {"video_id": "v2"})
+    decided = decide(videos, samples, policy())
+    assert why(decided) == {
+        **{"v0": [], "v1": ["duplicate_perceptual"], "v2": ["duplicate_packets"]},
+        **{"s0": [], "s1": ["duplicate_perceptual"], "s2": []},
+    }
+
+
 def test_the_best_of_a_cluster_stays() -> None:
     near = {"cluster_id": 3, "dup_kind": "perceptual", "health": 1.0}
     videos = films(

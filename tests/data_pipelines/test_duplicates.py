@@ -66,6 +66,23 @@ def clusters(found: pa.Table) -> set[frozenset[str]]:
     return {frozenset(ids) for ids in together.values()}
 
 
+def test_the_same_packets_in_two_rotations_are_one_cluster_with_the_copies_of_both() -> None:
+    rng = np.random.default_rng(0)
+    upright, turned, other = (sequence(rng, 8) for _ in range(3))
+    hashes = {"a": upright, "b": turned, "copy of a": noisy(rng, upright, 0.05), "copy of b": noisy(rng, turned, 0.05)}
+    hashes |= {"remuxed b": turned, "other": other}
+    mirrored = [noisy(rng, h, 0.5) for h in hashes.values()]
+    packets = ["same", "same", "a2", "b2", "same", "else"]
+    videos = hash_table(hashes, mirrored, [len(h) / 2 for h in hashes.values()], packet_md5=packets)
+    videos = videos.append_column("rotation", pa.array([0, 180, 0, 0, 180, 180]))
+    for order in ([0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0]):
+        found = find_duplicates(videos.take(pa.array(order)), settings=DEFAULT)
+        assert clusters(found) == {frozenset({*hashes} - {"other"}), frozenset({"other"})}
+    kinds = {row["video_id"]: (row["dup_kind"], row["dup_nearest"]) for row in found.to_pylist()}
+    assert (kinds["copy of a"], kinds["copy of b"]) == (("perceptual", "a"), ("perceptual", "b"))
+    assert kinds["remuxed b"] == ("packets", "a")
+
+
 @pytest.fixture(scope="module")
 def scene_lumas() -> dict[str, tuple[np.ndarray, float]]:
     """100 different scenes, not encoded."""
