@@ -1,0 +1,54 @@
+"""What answering takes: seconds by step and peak memory."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+_MIB = 2**20
+
+
+class Usage:
+    """Measures steps on a device.
+
+    Attributes:
+        seconds: wall-clock time of each step so far, by name, in order.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = {}
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time the block, with all work that it gives to a GPU."""
+        start = time.perf_counter()
+        yield
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self.seconds[name] = time.perf_counter() - start
+
+    def peak_memory_mib(self) -> dict[str, float]:
+        """``process``: largest resident size of this process ever; ``gpu``: most memory of tensors, where one is used.
+
+        Both in MiB.
+        """
+        peak = {"process": _peak_resident_mib()}
+        if self._device.type == "cuda":
+            peak["gpu"] = torch.cuda.max_memory_allocated(self._device) / _MIB
+        return peak
+
+
+def _peak_resident_mib() -> float:
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would tell the peak of the parent too, if it was larger when this one was started
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / _MIB if sys.platform == "darwin" else peak / 1024
