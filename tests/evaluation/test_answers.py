@@ -63,6 +63,10 @@ def test_letters_come_from_the_option_count(count: int) -> None:
         assert read_letter(chr(ord("A") + count), options) is None
 
 
+def test_a_letter_alone_is_a_letter_whatever_the_options_read() -> None:
+    assert [read_letter(reply, ("c", "b", "a")) for reply in ("A", "(A)", "C.", "a")] == [0, 0, 2, 2]
+
+
 @pytest.mark.parametrize("count", [0, 27])
 def test_impossible_counts_are_refused(count: int) -> None:
     with pytest.raises(DataError, match=str(count)):

@@ -16,6 +16,7 @@ _LEAD = re.compile(
     r"(?:(?:the )?(?:best |correct |right )?(?:answer|option|choice)(?: is|:)(?: is)?:?\s*)?", re.IGNORECASE
 )
 _MARK = re.compile(r"\(?\b([A-Z])(?:[).:]|\s*(?:\n|$))")
+_ALONE = re.compile(r"\(?[A-Z][).:]*")
 _NUMBER = r"(?<![\d:])(?<!\d\.)\d+(?:\.\d+)?(?![\d:]|\.\d)"
 _RANGE = re.compile(rf"({_NUMBER})\s*(?:s|seconds)?\s*(?:-|\u2013|to|and)\s*({_NUMBER})")
 
@@ -74,7 +75,7 @@ def read_letter(reply: str, options: Sequence[str]) -> int | None:
     """
     said = reply.strip()
     by_text = [i for i, option in enumerate(options) if _plain(said) == _plain(option)]
-    if len(by_text) == 1:
+    if len(by_text) == 1 and not _ALONE.fullmatch(said):  # an option may read "a"
         return by_text[0]
     said = said[_lead(said) :]
     found = _MARK.match(said)

@@ -1,0 +1,189 @@
+"""Controls: what a model is shown instead of the video. What its score must then do, docs and reports say.
+
+A control is data: which of a few steps are taken. The steps are pure functions of items, frame numbers and a seed.
+
+Legend: F frames.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+
+from recot.errors import ConfigError
+from recot.evaluation.aggregation import Summary, circular
+from recot.evaluation.items import Item, Span
+from recot.randomness import derive_seed, keyed_rng
+
+Video = Literal["own", "none", "blank", "wrong"]
+Frames = Literal["all", "shuffled", "single", "evidence_only", "evidence_removed"]
+Options = Literal["given", "shuffled", "circular"]
+Selector = Literal["model", "uniform", "random", "first_k", "oracle"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """What differs from a plain evaluation. The defaults are one.
+
+    Args:
+        video: the item's own; ``none`` at all, so that only words are left; ``blank``: its frames, all black;
+            ``wrong``: that of another item, see ``wrong_videos``.
+        frames: which of the sampled frames are shown, see ``shown_frames``; ``shuffled`` ones keep the times of the
+            places that they come to.
+        options: as given; ``shuffled`` once; or ``circular``: asked in every rotation, right if right in all.
+        selector: the trained one, or what stands for it, with the same counts.
+        seed: of everything drawn.
+
+    Raises:
+        ConfigError: for another value.
+    """
+
+    video: Video = "own"
+    frames: Frames = "all"
+    options: Options = "given"
+    selector: Selector = "model"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        known = {"video": Video, "frames": Frames, "options": Options, "selector": Selector}
+        for name, values in known.items():
+            if getattr(self, name) not in get_args(values):
+                raise ConfigError(f"control.{name}={getattr(self, name)!r}: use one of {', '.join(get_args(values))}")
+        if self.video == "none" and (self.frames != "all" or self.selector != "model"):
+            raise ConfigError(
+                "control.video=none shows no frame: leave control.frames and control.selector as they are"
+            )
+
+    def items(self, items: Sequence[Item]) -> list[Item]:
+        """The items that are asked: with other videos or other orders of options.
+
+        Raises:
+            ConfigError: if there are none that the control makes sense for.
+        """
+        asked = list(items)
+        if self.video == "wrong":
+            asked = wrong_videos(asked, self.seed)
+        if self.options == "shuffled":
+            asked = [shuffled_options(item, self.seed) for item in asked]
+        if self.options == "circular":
+            if any("question" in item.groups for item in asked):
+                raise ConfigError("control.options=circular: this suite asks its questions in several orders already")
+            asked = [turned for item in asked for turned in rotations(item)]
+        if self.needs_evidence:
+            asked = [item for item in asked if item.evidence]
+            if not asked:
+                raise ConfigError(
+                    f"control.frames={self.frames}, control.selector={self.selector}: none of the questions says when "
+                    "its evidence is shown. Use a suite that does: tiny_world, needle, lvbench, charades_sta, vstar."
+                )
+        return asked
+
+    def summary(self, summary: Summary) -> Summary:
+        """What is computed: for circular options, also ``circular_options``, the share right in all rotations."""
+        if self.options != "circular":
+            return summary
+        return replace(summary, measures={**summary.measures, "circular_options": circular("circular", None, None)})
+
+    @property
+    def needs_evidence(self) -> bool:
+        """Whether only questions with evidence spans can be asked."""
+        return self.selector == "oracle" or self.frames.startswith("evidence")
+
+
+CONTROLS = {
+    "none": Control(),
+    "blind": Control(video="none"),
+    "blank_video": Control(video="blank"),
+    "wrong_video": Control(video="wrong"),
+    "shuffled_frames": Control(frames="shuffled"),
+    "single_frame": Control(frames="single"),
+    "evidence_only": Control(frames="evidence_only"),
+    "evidence_removed": Control(frames="evidence_removed"),
+    "shuffled_options": Control(options="shuffled"),
+    "circular_options": Control(options="circular"),
+    "uniform_selector": Control(selector="uniform"),
+    "random_selector": Control(selector="random"),
+    "first_k_selector": Control(selector="first_k"),
+    "oracle_selector": Control(selector="oracle"),
+}
+"""Each control by itself. Budgets of frames and tokens are settings of the run, and swept as such."""
+
+
+def wrong_videos(items: Sequence[Item], seed: int) -> list[Item]:
+    """Every question about another video of the suite: all about one video get the same other one, and each is used.
+
+    The questions stay clustered by the video that they were written for. The evidence isn't there.
+
+    Raises:
+        ConfigError: for a single video.
+    """
+    videos = {item.video_id: item.video for item in items}
+    names = sorted(videos)
+    if len(names) < 2:
+        raise ConfigError(f"control.video=wrong needs 2 videos or more, but there is only {', '.join(names) or 'none'}")
+    order = [names[i] for i in keyed_rng("wrong_videos", seed).permutation(len(names))]
+    other = dict(zip(order, [*order[1:], order[0]], strict=True))
+    return [replace(item, video=videos[other[item.video_id]], evidence=()) for item in items]
+
+
+def shuffled_options(item: Item, seed: int) -> Item:
+    """The options of a question with letters in another order, drawn for this question; others stay as they are."""
+    if item.form != "letter":
+        return item
+    return _reordered(item, keyed_rng("shuffled_options", seed, item.id).permutation(len(item.options)).tolist())
+
+
+def rotations(item: Item) -> list[Item]:
+    """A question with letters once for each place that its first option can be in; others once.
+
+    Ids are ``<id>#turn<n>``; ``groups`` has a ``circular`` that the turns of a question share.
+    """
+    count = len(item.options) if item.form == "letter" else 1
+    turned = []
+    for turn in range(count):
+        order = [(place + turn) % count for place in range(count)] if count > 1 else None
+        own = item if order is None else _reordered(item, order)
+        turned.append(replace(own, id=f"{item.id}#turn{turn}", groups={**item.groups, "circular": (item.id,)}))
+    return turned
+
+
+def shown_frames(
+    frames: Frames, times_s: np.ndarray, evidence: Sequence[Span], *, seed: int, item_id: str
+) -> np.ndarray:
+    """Which of the sampled frames are shown, in which order.
+
+    Args:
+        frames: ``all``; ``shuffled``, in an order drawn for this question; ``single``, one of them, drawn; those within
+            the evidence only, or those outside it only.
+        times_s: (F,) float, their presentation seconds, ascending.
+        evidence: seconds that show the answer.
+        seed: of the draw.
+        item_id: of the question.
+
+    Returns:
+        (n,) int64 places in ``times_s``; none where no sampled frame is left.
+    """
+    places = np.arange(len(times_s))
+    if frames == "all" or not len(places):
+        return places
+    rng = keyed_rng(frames, seed, item_id)
+    if frames == "shuffled":
+        return rng.permutation(len(places))
+    if frames == "single":
+        return rng.integers(len(places), size=1)
+    inside = np.zeros(len(places), dtype=bool)
+    for start, end in evidence:
+        inside |= (start <= times_s) & (times_s < end)
+    return places[inside if frames == "evidence_only" else ~inside]
+
+
+def selector_seed(seed: int, item_id: str) -> int:
+    """What the random selector draws with for a question."""
+    return derive_seed("random_selector", seed, item_id)
+
+
+def _reordered(item: Item, order: Sequence[int]) -> Item:
+    """The options in another order: at place i stands what was option ``order[i]``."""
+    right = None if item.right is None else list(order).index(item.right)
+    return replace(item, options=tuple(item.options[i] for i in order), right=right)

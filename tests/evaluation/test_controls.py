@@ -1,0 +1,178 @@
+"""Controls change what they say and nothing else; all of it is a function of the seed."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recot.errors import ConfigError
+from recot.evaluation.aggregation import Summary, pooled
+from recot.evaluation.answers import judge
+from recot.evaluation.controls import (
+    CONTROLS,
+    Control,
+    rotations,
+    selector_seed,
+    shown_frames,
+    shuffled_options,
+    wrong_videos,
+)
+from recot.evaluation.items import Item
+
+TIMES = np.arange(64) / 8
+
+
+def item(number: int, *, options: int = 4, video: int | None = None) -> Item:
+    return Item(
+        id=f"q{number}",
+        video_id=f"v{number if video is None else video}",
+        video=Path(f"v{number if video is None else video}.mp4"),
+        question="?",
+        form="letter",
+        options=tuple("abcdef"[:options]),
+        right=number % options,
+        evidence=((1.0, 2.0),),
+        groups={"task": ("t",)},
+    )
+
+
+ITEMS = [item(i, video=i // 3) for i in range(30)]
+
+
+def right_text(asked: Item) -> str:
+    assert asked.right is not None
+    return asked.options[asked.right]
+
+
+@pytest.mark.parametrize("videos", [2, 3, 10])
+def test_wrong_videos_are_a_rotation_of_all_videos(videos: int) -> None:
+    items = [item(i, video=i % videos) for i in range(20)]
+    asked = wrong_videos(items, 0)
+    for before, after in zip(items, asked, strict=True):
+        assert after.video != before.video
+        assert after.evidence == ()
+        assert replace(after, video=before.video, evidence=before.evidence) == before
+    shown = {after.video_id: after.video for after in asked}
+    assert len(set(shown.values())) == videos
+    assert wrong_videos(list(reversed(items)), 0) == list(reversed(asked))
+
+
+def test_one_video_has_no_other() -> None:
+    with pytest.raises(ConfigError, match="only v0"):
+        wrong_videos([item(0)], 0)
+
+
+def test_seeds_decide() -> None:
+    assert wrong_videos(ITEMS, 1) == wrong_videos(ITEMS, 1) != wrong_videos(ITEMS, 2)
+    shuffled = [[shuffled_options(i, seed).options for i in ITEMS] for seed in (1, 1, 2)]
+    assert shuffled[0] == shuffled[1] != shuffled[2]
+    assert selector_seed(1, "q0") == selector_seed(1, "q0") != selector_seed(1, "q1")
+
+
+@given(st.integers(0, 99), st.integers(2, 6))
+def test_shuffled_options_keep_the_right_one(number: int, options: int) -> None:
+    before = item(number, options=options)
+    after = shuffled_options(before, 0)
+    assert sorted(after.options) == sorted(before.options)
+    assert right_text(after) == right_text(before)
+    assert replace(after, options=before.options, right=before.right) == before
+
+
+def test_shuffled_options_put_the_right_one_anywhere() -> None:
+    places = Counter(shuffled_options(replace(item(0), id=f"q{i}"), 0).right for i in range(2000))
+    assert all(400 < places[place] < 600 for place in range(4))
+
+
+def test_rotations_put_the_right_option_at_each_letter_once() -> None:
+    turned = rotations(item(2))
+    assert [right_text(t) for t in turned] == ["c"] * 4
+    assert sorted(t.right for t in turned if t.right is not None) == [0, 1, 2, 3]
+    assert len({t.options for t in turned}) == len({t.id for t in turned}) == 4
+    assert {t.groups["circular"] for t in turned} == {("q2",)}
+
+
+def test_a_model_that_says_one_letter_fails_the_circular_control() -> None:
+    asked = [turned for question in ITEMS for turned in rotations(question)]
+    knows = [judge(i, "ABCDEF"[i.right or 0], {}) for i in asked]
+    letter = [judge(i, "B", {}) for i in asked]
+    summary = CONTROLS["circular_options"].summary(Summary({"accuracy": pooled}))
+    assert {n: f.value for n, f in summary.figures(knows).items()} == {
+        "accuracy": 1,
+        "circular_options": 1,
+        "unparsed": 0,
+    }
+    assert summary.figures(letter)["accuracy"].value == 0.25
+    assert summary.figures(letter)["circular_options"].value == 0
+    assert CONTROLS["none"].summary(summary) == summary
+
+
+def test_questions_that_are_circular_already_are_refused() -> None:
+    with pytest.raises(ConfigError, match="several orders already"):
+        CONTROLS["circular_options"].items([replace(item(0), groups={"question": ("x",)})])
+
+
+def test_forms_without_letters_keep_their_options() -> None:
+    yes_no = replace(item(0), form="yes_no", options=("yes", "no"), right=1)
+    assert shuffled_options(yes_no, 0) == yes_no
+    (once,) = rotations(yes_no)
+    assert (once.options, once.right) == (yes_no.options, 1)
+
+
+def test_options_without_a_right_one_can_be_shuffled() -> None:
+    assert shuffled_options(replace(item(0), right=None), 0).right is None
+
+
+def shown(frames: str, name: str = "q0", evidence: tuple = ((1.0, 2.0), (4.0, 4.5))) -> np.ndarray:
+    return shown_frames(frames, TIMES, evidence, seed=0, item_id=name)  # type: ignore[arg-type]
+
+
+def test_shown_frames() -> None:
+    assert shown("all").tolist() == list(range(64))
+    shuffled = shown("shuffled")
+    assert sorted(shuffled.tolist()) == list(range(64))
+    assert (np.diff(shuffled) == 1).sum() < 8
+    assert shuffled.tolist() == shown("shuffled").tolist() != shown("shuffled", "q1").tolist()
+    assert shown("evidence_only").tolist() == [*range(8, 16), *range(32, 36)]  # shown at start <= t < end
+    assert sorted([*shown("evidence_only"), *shown("evidence_removed")]) == list(range(64))
+    assert shown("evidence_only", evidence=((9.0, 10.0),)).tolist() == []
+    assert shown_frames("single", TIMES[:0], (), seed=0, item_id="q").tolist() == []
+
+
+def test_single_frames_are_from_anywhere() -> None:
+    drawn = np.concatenate([shown("single", f"q{i}") for i in range(2000)])
+    assert len(drawn) == 2000
+    assert set(drawn.tolist()) == set(range(64))
+
+
+def test_controls_are_applied_to_items() -> None:
+    for name, control in CONTROLS.items():
+        asked = control.items(ITEMS)
+        if name in ("wrong_video", "shuffled_options", "circular_options"):
+            assert asked != ITEMS
+        else:
+            assert asked == ITEMS
+    assert len(CONTROLS["circular_options"].items(ITEMS)) == 4 * len(ITEMS)
+    assert len(set(CONTROLS.values())) == len(CONTROLS)
+
+
+def test_controls_that_need_evidence_ask_only_where_it_is_known() -> None:
+    unknown = [replace(i, evidence=()) for i in ITEMS[:5]]
+    for name in ("evidence_only", "evidence_removed", "oracle_selector"):
+        assert CONTROLS[name].items([*unknown, *ITEMS[5:]]) == ITEMS[5:]
+        with pytest.raises(ConfigError, match="none of the questions"):
+            CONTROLS[name].items(unknown)
+
+
+@pytest.mark.parametrize("wrong", [{"video": "black"}, {"frames": "two"}, {"options": "none"}, {"selector": "best"}])
+def test_unknown_values_are_refused(wrong: dict) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Control(**wrong)
+
+
+def test_frames_of_no_video_are_refused() -> None:
+    with pytest.raises(ConfigError, match="shows no frame"):
+        Control(video="none", frames="shuffled")
