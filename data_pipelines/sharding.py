@@ -53,7 +53,7 @@ def sample_kept(config: PruneConfig, scored: Scored, decisions: Decisions) -> di
     """See to it that the frames of what is kept are there, where shards are to hold these.
 
     Returns:
-        Key -> reason, of kept videos of which that failed.
+        Key -> reason, of kept videos of which that failed. It isn't noted anywhere, so the next run tries again.
 
     Raises:
         DataError: if a video changed or can't be read any more, or the disk is full.
