@@ -74,6 +74,20 @@ class FullySharded(ModelParallelStrategy):
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
 
+    def on_validation_start(self) -> None:
+        """Keep whole weights on each rank until validation ends: ranks may have different numbers of batches."""
+        for unit in self._units():
+            unit.set_reshard_after_forward(False, recurse=False)
+            unit.unshard()
+
+    def on_validation_end(self) -> None:
+        """Cut weights again."""
+        root, *layers = self._units()
+        for unit in layers:
+            unit.set_reshard_after_forward(True, recurse=False)
+        for unit in (root, *layers):
+            unit.reshard()
+
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = True) -> dict[str, Any]:
         """Read the file on each rank; see ``read_checkpoint``."""
         return read_checkpoint(Path(self.broadcast(checkpoint_path)))
@@ -97,6 +111,11 @@ class FullySharded(ModelParallelStrategy):
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             named = _renamed(state, dict(enumerate(self._names(optimizer))))
             set_optimizer_state_dict(self.model, optimizer, named, options=StateDictOptions(full_state_dict=True))
+
+    def _units(self) -> list[FSDPModule]:
+        """What is brought together at a time: the model itself first."""
+        assert self.model is not None
+        return [module for module in self.model.modules() if isinstance(module, FSDPModule)]
 
     def _names(self, optimizer: torch.optim.Optimizer) -> list[str]:
         assert self.model is not None

@@ -1,0 +1,53 @@
+"""Trains small stages as one of two gloo processes, which ``torch.distributed.run`` starts: see test_two_ranks.py."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from recot.stages.sharding import FullySharded
+from tests.stages.small_stage import SmallStage, batches, fit, trainer
+
+
+def main(folder: Path) -> None:
+    rank = int(os.environ["RANK"])
+    record = {}
+    for name, sharded, accumulate, lora in (
+        ("ddp", False, 1, False),
+        ("ddp_accumulated", False, 2, False),
+        ("fsdp", True, 1, False),
+        ("fsdp_accumulated", True, 2, False),
+        ("fsdp_lora", True, 2, True),
+        ("fsdp_resumed", True, 1, False),
+    ):
+        rates = {"projector": 1e-2, "lora": 1e-2} if lora else {"projector": 1e-2, "llm": 1e-3}
+        stage = SmallStage(lora=lora, rates=rates, recompute=sharded)
+        data = batches(steps=4, per_batch=2 // accumulate, rank=rank, ranks=2)
+        resumed = name == "fsdp_resumed"
+        own = trainer(
+            folder,
+            steps=4,
+            devices=2,
+            strategy=FullySharded() if sharded else "ddp",
+            accumulate_grad_batches=accumulate,
+            inference_mode=not sharded,
+            val_check_interval=2 * accumulate,
+            limit_train_batches=len(data) // 2 if resumed else None,
+        )
+        # One rank has more to validate than the other.
+        val = batches(steps=2 - rank, per_batch=4) if sharded else None
+        resume = folder / "one_half.ckpt" if resumed else None
+        fit(
+            stage,
+            data[len(data) // 2 :] if resumed else data,
+            own,
+            save=folder / f"{name}.ckpt",
+            val=val,
+            resume=resume,
+        )
+        record[name] = {"losses": stage.losses, "norms": stage.norms, "val": stage.val_losses}
+    (folder / f"rank{rank}.json").write_text(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
