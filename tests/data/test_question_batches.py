@@ -234,6 +234,10 @@ def test_an_image_is_a_video_of_one_frame(
                 ((chat),) = batch.chats[number]
                 assert (chat.user, chat.reply, chat.spans) == ("Describe the video.", "a scene", ())
         assert images == 3
+    cache(target, **changes)
+    live, cached = (read(asking(target, target, features=features, **changes)) for features in ("live", "cached"))
+    assert [batch.valid.tolist() for batch in live] == [batch.valid.tolist() for batch in cached]
+    assert chats_of(live) == chats_of(cached)
 
 
 # --- resuming
