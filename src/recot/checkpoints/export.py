@@ -1,0 +1,65 @@
+"""Models as Hugging Face folders, from a stage's checkpoint or from the released one.
+
+    python -m recot.checkpoints.export stage RUN/checkpoints/final.ckpt OUT
+    python -m recot.checkpoints.export import-official DIR OUT
+
+``stage`` puts together what a stage trained and the backbones that it left frozen, merges adapters, and writes one
+model. ``import-official`` converts the folder of the released Video-XL-Pro checkpoint; the model keeps its behaviour.
+Either folder is loaded by ``recot.checkpoints.hf_folder.load_video_lm``. docs/checkpoints.md tells more.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from recot.checkpoints.from_run import video_lm_of_run
+from recot.checkpoints.hf_folder import save_video_lm
+from recot.checkpoints.import_official import import_official
+from recot.errors import report_errors
+from recot.models.generation import GenerationSettings
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    wanted = _parser().parse_args(arguments)
+    with report_errors():
+        if wanted.what == "import-official":
+            import_official(wanted.source, wanted.out)
+        else:
+            _export_stage(wanted)
+    sys.stdout.write(f"Wrote {wanted.out}\n")
+
+
+def _export_stage(wanted: argparse.Namespace) -> None:
+    generation = GenerationSettings(max_new_tokens=wanted.max_new_tokens)
+    model, inference = video_lm_of_run(wanted.source, generation, llm=wanted.llm, vision_encoder=wanted.vision_encoder)
+    if wanted.dtype is not None:
+        model.to(getattr(torch, wanted.dtype))
+    save_video_lm(model, wanted.out, inference)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m recot.checkpoints.export", description=__doc__.splitlines()[0])
+    kinds = parser.add_subparsers(dest="what", required=True)
+    stage = kinds.add_parser("stage", help="from a checkpoint of projector_align, selector_finetune or sft_lora")
+    stage.add_argument("source", type=Path, metavar="CHECKPOINT", help="a run's .ckpt")
+    stage.add_argument("out", type=Path, metavar="OUT", help="folder to make")
+    stage.add_argument("--llm", metavar="FOLDER", help="where the language model trained on is now")
+    stage.add_argument("--vision-encoder", metavar="FOLDER", help="where the vision encoder trained on is now")
+    stage.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="of all weights; by default each keeps its own, and a language model with merged adapters is float32",
+    )
+    stage.add_argument("--max-new-tokens", type=int, default=256, help="longest reply (default %(default)s)")
+    official = kinds.add_parser("import-official", help="from the released Video-XL-Pro checkpoint")
+    official.add_argument("source", type=Path, metavar="DIR", help="with config.json, safetensors and tokenizer")
+    official.add_argument("out", type=Path, metavar="OUT", help="folder to make")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
