@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
 from recot import run
-from recot.stages.checkpointing import read_checkpoint
+from recot.checkpoints.reading import read_checkpoint
 
 REPO = Path(__file__).resolve().parents[1]
 EXPERIMENTS = sorted(p.stem for p in (REPO / "conf/experiment").glob("*.yaml"))
@@ -32,8 +33,21 @@ SMALL = [
     "data.groups_per_sample=2",
     "data.num_workers=0",
 ]
-# Experiments on other data than videos -> their small overrides, and a measure with the bound it must keep.
+QUESTIONS = [
+    "init_from=null",
+    "trainer.accelerator=cpu",
+    "trainer.val_check_interval=2",
+    "callbacks.checkpoint.every_n_train_steps=2",
+    "data.prepare.train_videos=4",
+    "data.prepare.val_videos=2",
+    "data.prepare.frames=32",
+    "data.questions.per_video=2",
+    "data.batch_size=2",
+    "data.num_workers=0",
+]
+# Experiments other than stage 1 -> their small overrides, and a measure with the bound it must keep.
 OTHERS = {
+    **{name: (QUESTIONS, "val/loss", 100) for name in ("projector_align", "selector_finetune", "sft_lora")},
     "tiny_vision": (
         [
             "trainer.accelerator=cpu",
@@ -108,6 +122,40 @@ def test_every_experiment_takes_a_step(experiment: str, train: Callable[..., dic
         assert (tmp_path / "run" / made).exists()
     assert json.loads((tmp_path / "run/metrics.json").read_text()) == metrics
     assert (experiment in OTHERS) != bool(list((tmp_path / "run/pictures").glob("step000002_*.png")))
+
+
+def test_each_stage_goes_on_from_the_one_before(train: Callable[..., dict[str, float]], tmp_path: Path) -> None:
+    """Stage 1 to 3; what a stage doesn't train is what it was given, and no checkpoint holds a frozen backbone."""
+    train("experiment=recot_pretrain", "trainer.max_steps=1", name="recot_pretrain")
+    stages = ("recot_pretrain", "projector_align", "selector_finetune", "sft_lora")
+    for before, stage in pairwise(stages):
+        source = tmp_path / before / "checkpoints/final.ckpt"
+        train(f"experiment={stage}", f"init_from={source}", "trainer.max_steps=2", name=stage)
+    weights = {name: read_checkpoint(tmp_path / name / "checkpoints/final.ckpt")["state_dict"] for name in stages}
+    parts = {name: {key.split(".")[1] for key in own} for name, own in weights.items()}
+    assert parts["projector_align"] == parts["selector_finetune"] == {"dts", "projector", "selector"}
+    assert parts["sft_lora"] == {"dts", "projector", "selector", "llm"}
+    assert all("lora_" in key for key in weights["sft_lora"] if key.startswith("model.llm."))
+    for key, value in weights["recot_pretrain"].items():
+        if key.startswith("recot.dts."):
+            assert torch.equal(weights["sft_lora"][key.replace("recot.", "model.", 1)], value)
+    aligned, finetuned = weights["projector_align"], weights["selector_finetune"]
+    changed = {key.split(".")[1] for key in aligned if not torch.equal(aligned[key], finetuned[key])}
+    assert changed == {"projector", "selector"}
+    measured = train(
+        "experiment=sft_lora", f"checkpoint={tmp_path / 'sft_lora/checkpoints/final.ckpt'}", name="eval", entry="eval"
+    )
+    assert measured == json.loads((tmp_path / "sft_lora/metrics.json").read_text())
+
+
+def test_a_stage_refuses_what_it_can_t_start_from(train: Callable[..., dict[str, float]], tmp_path: Path) -> None:
+    train("experiment=recot_pretrain", "trainer.max_steps=1", name="first")
+    with pytest.raises(ValueError, match=r"projector"):
+        train("experiment=selector_finetune", f"init_from={tmp_path / 'first/checkpoints/final.ckpt'}")
+    with pytest.raises(ValueError, match="no checkpoint there"):
+        train("experiment=projector_align", "init_from=nowhere.ckpt")
+    with pytest.raises(ValueError, match="there to train lora or llm"):
+        train("experiment=sft_lora", "stage.train.lora=null")
 
 
 def test_training_learns_and_a_resumed_run_ends_where_an_unbroken_one_does(

@@ -92,6 +92,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     Returns:
         As ``train``.
     """
+    cfg.init_from = None  # which experiments ask for: here the checkpoint brings all weights
     run = _run_folder(cfg)
     trainer, module, data = _assemble(cfg, run)
     metrics = _measure(trainer, module, data, checkpoint=cfg.checkpoint)

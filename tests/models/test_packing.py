@@ -56,7 +56,7 @@ def test_a_pack_has_the_losses_and_gradients_of_its_samples(attention: str, leng
 def test_masks_let_tokens_see_their_own_sample_so_far_and_what_it_shares() -> None:
     """Lengths 3, 2 and 1; the second begins with the first one's first token."""
     packed = pack([torch.zeros(n, 4) for n in (3, 2, 1)], [torch.zeros(n) for n in (3, 2, 1)], [0, 1, 0])
-    seen = pack_mask(packed, dtype=torch.float32, device=torch.device("cpu")) == 0
+    seen = pack_mask(packed) == 0
     assert [[j for j in range(6) if seen[i, j]] for i in range(6)] == [[0], [0, 1], [0, 1, 2], [0, 3], [0, 3, 4], [5]]
     assert packed.positions[0].tolist() == [0, 1, 2, 1, 2, 0]
 

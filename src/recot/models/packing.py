@@ -77,14 +77,13 @@ def read_pack(llm: Any, packed: Pack) -> Tensor:
             raise ValueError("samples that share their beginning can't be read by flash attention: pack them whole")
         return _read(llm, packed.embeddings, packed.positions, None)
     sizes = [sum(run) for run in runs]
-    kind = {"dtype": packed.embeddings.dtype, "device": packed.embeddings.device}
     if len(runs) * max(sizes) ** 2 > sum(sizes) ** 2:
-        return _read(llm, packed.embeddings, packed.positions, pack_mask(packed, **kind)[None, None])
+        return _read(llm, packed.embeddings, packed.positions, pack_mask(packed)[None, None])
     rows = pad_sequence(list(packed.embeddings[0].split(sizes)), batch_first=True)
     positions, mask = None, None
     if any(packed.shared):
         positions = pad_sequence(list(packed.positions[0].split(sizes)), batch_first=True)
-        whole = pack_mask(packed, **kind)
+        whole = pack_mask(packed)
         mask = torch.stack([_padded(own, max(sizes)) for own in _diagonal(whole, sizes)])[:, None]
     hidden = _read(llm, rows, positions, mask)
     return torch.cat([own[:size] for own, size in zip(hidden, sizes, strict=True)])[None]
@@ -95,17 +94,17 @@ def is_flash(llm: Any) -> bool:
     return bool(llm.config._attn_implementation.startswith("flash"))
 
 
-def pack_mask(packed: Pack, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+def pack_mask(packed: Pack) -> Tensor:
     """What is added to attention scores so that a token sees only its own sample before it, and the shared beginning.
 
     Args:
         packed: samples.
-        dtype: of the scores.
-        device: of the result.
 
     Returns:
-        (N, N): 0 where token i (first axis) sees token j (second), the lowest number of ``dtype`` elsewhere.
+        (N, N), of the embeddings' dtype: 0 where token i (first axis) sees token j (second), elsewhere the lowest
+        number there is.
     """
+    dtype, device = packed.embeddings.dtype, packed.embeddings.device
     lengths, shared = torch.tensor(packed.lengths), torch.tensor(packed.shared)
     starts = lengths.cumsum(0) - lengths
     heads = torch.where(shared == 0, starts, -1).cummax(0).values  # where each sample's run begins

@@ -19,6 +19,8 @@ from recot.models.generation import GenerationSettings, Reply, generate
 from recot.models.packing import Pack, is_flash, read_pack
 from recot.models.projector import Projector
 from recot.models.selection import KeepRule, Selection
+from recot.models.selector import Selector
+from recot.models.selector_baselines import BaselineSelector
 from recot.models.video_input import Sample, VisualInput
 from recot.models.visual_groups import VisualGroups
 
@@ -60,13 +62,15 @@ class VideoLM(nn.Module):
         ConfigError: if widths don't fit together, or for another query.
     """
 
+    selector: Selector | BaselineSelector
+
     def __init__(
         self,
         *,
         vision_encoder: nn.Module,
         dts: DynamicTokenSynthesizer,
         projector: Projector,
-        selector: nn.Module,
+        selector: Selector | BaselineSelector,
         llm: Any,
         tokenizer: Any,
         query: QueryOf = "question",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from recot.checkpoints.card import export_model
 from recot.errors import ConfigError
+from recot.evaluation.exact_match import accuracies, gathered
 from recot.stages.optimization import parameter_groups, warmup_cosine
 
 IGNORED = -100
@@ -83,8 +84,8 @@ class LanguageModel(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/accuracy/<task>/<form>``, and means over tasks: ``val/accuracy/<form>`` and ``val/accuracy``."""
-        figures = accuracies(self._right)
-        self.log_dict({f"val/{name}": value for name, value in figures.items()}, sync_dist=True)
+        figures = accuracies(gathered(self._right))
+        self.log_dict({f"val/{name}": value for name, value in figures.items()})
         self.log("val/exact", figures["accuracy"], prog_bar=True, logger=False)
 
     def configure_optimizers(self) -> Any:
@@ -120,17 +121,6 @@ def said_right(logits: Tensor, labels: Tensor, kept: Tensor, batch: DialogueBatc
     same = torch.ones_like(kept)
     same[kept] = logits.argmax(dim=-1) == labels
     return [(name, bool(same[row, start:stop].all())) for row, start, stop, name in batch.replies]
-
-
-def accuracies(right: Mapping[str, Sequence[bool]]) -> dict[str, float]:
-    """Share of right replies: for each ``task/form``, and the mean over tasks for each form and over all."""
-    shares = {name: sum(values) / len(values) for name, values in sorted(right.items())}
-    figures = {f"accuracy/{name}": share for name, share in shares.items()}
-    for form in sorted({name.split("/")[1] for name in shares}):
-        own = [share for name, share in shares.items() if name.endswith(f"/{form}")]
-        figures[f"accuracy/{form}"] = sum(own) / len(own)
-    figures["accuracy"] = sum(shares.values()) / len(shares)
-    return figures
 
 
 def report(metrics: Mapping[str, float], *, title: str) -> str:
