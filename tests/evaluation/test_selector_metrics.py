@@ -1,0 +1,44 @@
+"""The selector's measures against numbers worked out by hand."""
+
+import pytest
+import torch
+
+from recot.evaluation.selector_metrics import SelectorMetrics
+from recot.models.selection import Selection
+from recot.models.visual_groups import VisualGroups
+
+
+def test_measures_by_hand() -> None:
+    """Four groups of two tokens, a second each; two samples, and one whose evidence isn't known."""
+    seconds = torch.arange(4, dtype=torch.float64)[None, :, None] + torch.tensor([0.0, 0.9], dtype=torch.float64)
+    visual = VisualGroups(
+        tokens=torch.zeros(3, 4, 2, 1),
+        time=torch.zeros(3, 4, 1, 1),
+        time_valid=torch.ones(3, 4, 1, dtype=torch.bool),
+        valid=torch.tensor([[True] * 4, [True, True, True, False], [True] * 4]),
+        seconds=seconds.expand(3, -1, -1),
+    )
+    kept = torch.zeros(3, 4, 2, dtype=torch.bool)
+    kept[0, 1] = True  # evidence: groups 1 and 2
+    kept[1, 0, 0] = kept[1, 2, 1] = True  # evidence: group 0
+    scores = torch.tensor(
+        [
+            [[0.1, 0.1], [0.9, 0.9], [0.4, 0.2], [0.5, 0.5]],
+            [[0.2, 0.0], [0.8, 0.8], [0.05, 0.0], [1.0, 1.0]],
+            [[0.0, 1.0]] * 4,
+        ]
+    )
+    metrics = SelectorMetrics()
+    assert metrics.compute() == {}
+    metrics.update(visual, Selection(kept, scores, scores), [[(1.2, 2.5)], [(0.0, 0.3)], []])
+    found = {name: value.item() for name, value in metrics.compute().items()}
+    assert found == pytest.approx(
+        {
+            "evidence_recall": (1 / 2 + 1) / 2,
+            "evidence_tokens": (2 / 4 + 1 / 2) / 2,
+            "all_evidence": (0 + 1) / 2,
+            "evidence_auroc": (3 / 4 + 1 / 2) / 2,  # 0.9 beats both others, 0.3 one of two; 0.1 beats 0.025, not 0.8
+        }
+    )
+    metrics.reset()
+    assert metrics.compute() == {}

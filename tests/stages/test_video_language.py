@@ -1,0 +1,94 @@
+"""What the stages on the video language model make of batches, and what counts as a right reply."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from recot.batch import Chat, VideoBatch
+from recot.models.generation import GenerationSettings
+from recot.models.selection import KeepRule
+from recot.stages.questions import asked, question_turns, samples_of, visuals_of
+from recot.stages.video_language import grounding_loss, said_right
+from tests.models.tiny_video_lm import TOKENIZER, tiny_video_lm, video
+
+QUESTIONS = ["Which of these objects is shown in the video?", "How does the red circle move?", "When is it shown?"]
+HALF = KeepRule(ratio=0.5)
+
+
+def chat(user: str, reply: str, spans: tuple[tuple[float, float], ...] = ()) -> Chat:
+    return Chat(user=user, reply=reply, spans=spans, sample_id=user, task="needle", options=())
+
+
+def batch(*chats: list[Chat]) -> VideoBatch:
+    """A video of 3 groups, an image, a video of 5 groups, as far as there are chats."""
+    sizes = [3, 1, 5][: len(chats)]
+    clips = [video(size, seed) for seed, size in enumerate(sizes)]
+    valid = torch.ones(sum(sizes), 4, dtype=torch.bool)
+    if len(sizes) > 1:
+        valid[3, 1:] = False
+    return VideoBatch(
+        frames=torch.cat([clip.frames for clip in clips if clip.frames is not None]),
+        features=None,
+        valid=valid,
+        times_s=torch.cat([clip.times_s for clip in clips]),
+        sample=torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes)),
+        keys=[f"key{n}" for n in range(len(sizes))],
+        seeds=[10 + n for n in range(len(sizes))],
+        chats=list(chats),
+    )
+
+
+def test_each_question_becomes_a_sample_of_its_video() -> None:
+    first, second, third = (chat(question, "yes", ((0.0, float(n)),)) for n, question in enumerate(QUESTIONS))
+    own = batch([first, second], [third], [first])
+    visuals = visuals_of(own)
+    assert [len(v.times_s) for v in visuals] == [3, 1, 5]
+    assert [v.still for v in visuals] == [False, True, False]
+    samples = samples_of(own, TOKENIZER)
+    assert [sample.visuals for sample in samples] == [(0,), (0,), (1,), (2,)]
+    assert [sample.spans for sample in samples] == [((0.0, n),) for n in (0.0, 1.0, 2.0, 0.0)]
+    assert len({sample.seed for sample in samples}) == 4
+    assert [c.user for _, _, c in asked(own)] == [QUESTIONS[0], QUESTIONS[1], QUESTIONS[2], QUESTIONS[0]]
+    for sample, question in zip(samples, [0, 1, 2, 0], strict=True):
+        assert TOKENIZER.decode(sample.prompt.ids[sample.prompt.question]) == QUESTIONS[question]
+        assert TOKENIZER.decode(sample.prompt.labels[sample.prompt.labels >= 0]) == "yes<|im_end|>"
+    with pytest.raises(ValueError, match=r"data\.questions"):
+        samples_of(replace(own, chats=None), TOKENIZER)
+
+
+def test_a_reply_is_right_if_greedy_decoding_says_it() -> None:
+    model = tiny_video_lm()
+    asked_of = batch([chat(question, "") for question in QUESTIONS])
+    visuals = visuals_of(asked_of)
+    said = []
+    for sample in samples_of(asked_of, TOKENIZER):
+        ends = int((sample.prompt.labels >= 0).nonzero()[0])
+        prompt = sample.prompt._replace(**{name: value[:ends] for name, value in sample.prompt._asdict().items()})
+        reply, _ = model.generate(visuals, replace(sample, prompt=prompt), HALF, GenerationSettings(max_new_tokens=64))
+        assert reply.stopped_by == "end"
+        said.append(reply.text)
+    for spoilt in range(len(said)):
+        given = [text + "!" * (number == spoilt) for number, text in enumerate(said)]
+        own = batch([chat(question, text) for question, text in zip(QUESTIONS, given, strict=True)])
+        with torch.no_grad():
+            output = model(visuals, samples_of(own, TOKENIZER), [HALF] * 3)
+        assert said_right(output, model.head()) == [number != spoilt for number in range(3)]
+
+
+def test_grounding_raises_the_scores_of_groups_that_show_the_answer() -> None:
+    model = tiny_video_lm()
+    own = batch([chat(QUESTIONS[0], "yes", ((0.6, 0.7),)), chat(QUESTIONS[1], "no")])  # the second group of three
+    samples = samples_of(own, TOKENIZER)
+    choice = model(visuals_of(own), samples, [HALF] * 2).choice
+    assert choice is not None
+    (gradient,) = torch.autograd.grad(grounding_loss(choice, samples), choice.selection.logits)
+    assert (gradient[0, 1] < 0).all()
+    assert (gradient[0, [0, 2]] > 0).all()
+    assert (gradient[1] == 0).all(), "where the answer is seen isn't known"
+
+
+def test_question_turns_put_the_video_before_the_question() -> None:
+    turns = question_turns("What?", "That.")
+    assert [turn.role for turn in turns] == ["user", "assistant"]
+    assert turns[0].parts[1:] == ("\n", "What?")
