@@ -52,7 +52,9 @@ class FramesSetting:
     def __post_init__(self) -> None:
         FrameSampling(fps=self.fps)
         if not all(1 <= side <= _LARGEST_SIDE for side in self.frame_size):
-            raise ConfigError(f"frame_size={list(self.frame_size)}: expected [height, width], 1 to {_LARGEST_SIDE}")
+            raise ConfigError(
+                f"media.frame_size={list(self.frame_size)}: expected [height, width], 1 to {_LARGEST_SIDE} pixels each"
+            )
 
     def path(self, folder: Path, key: str) -> Path:
         """Where the frames of the video with this key are, once they are there."""

@@ -18,7 +18,7 @@ from data_pipelines.media import MediaSettings
 from data_pipelines.media_stage import MediaWork
 from data_pipelines.outputs import write_pictures, write_tables
 from data_pipelines.scoring import Model, Scored, Stages, score
-from data_pipelines.sharding import no_places, sample_kept, without, write_shards
+from data_pipelines.sharding import frames_setting, no_places, sample_kept, without, write_shards
 from data_pipelines.summary import Summary, Tally, count_reasons, tally
 from data_pipelines.writing import explain_full_disk
 from recot.atomic import new_folder, sole_process
@@ -49,6 +49,7 @@ def prune(config: PruneConfig, models: Models) -> Summary:
         DataError: if the source or the output can't be used, if another process is making it, or if no video is left.
     """
     config.check()
+    frames_setting(config)  # impossible values are told before anything is measured
     output = Path(config.output)
     name = hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:16]
     # From the start, so that a second run of one command finds the first one at work, or its output whole.

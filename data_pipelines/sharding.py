@@ -65,7 +65,7 @@ def sample_kept(config: PruneConfig, scored: Scored, decisions: Decisions) -> di
     limits = config.limits
     return store_frames(
         [FramesTask(row["uri"], row["key"], tuple(row["missing_frames"])) for row in chosen],
-        _frames_setting(config),
+        frames_setting(config),
         folder=_frames_folder(config),
         workers=config.worker_count(),
         timeout_s=limits.timeout_s,
@@ -89,7 +89,12 @@ def without(scored: Scored, failures: Mapping[str, Failure]) -> Scored:
     return replace(scored, videos=videos)
 
 
-def _frames_setting(config: PruneConfig) -> FramesSetting:
+def frames_setting(config: PruneConfig) -> FramesSetting:
+    """What ``media`` says of stored frames.
+
+    Raises:
+        ConfigError: for impossible values.
+    """
     limits = config.limits
     height, width = config.media.frame_size
     return FramesSetting(
@@ -106,7 +111,7 @@ def _frames_folder(config: PruneConfig) -> Path:
 
 def _payload(config: PruneConfig, scratch: Path) -> Callable[[KeptVideo], tuple[bytes, str]]:
     if config.media.kind == "frames":
-        return partial(frames_payload, folder=_frames_folder(config), setting=_frames_setting(config))
+        return partial(frames_payload, folder=_frames_folder(config), setting=frames_setting(config))
     return partial(original_payload, scratch=scratch, max_bytes=config.limits.max_file_mib * _MIB)
 
 
