@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -105,11 +105,12 @@ def _stages(config: PruneConfig, models: Models, scratch: Path) -> Stages:
 
 
 def _score(records: Records, evaluation: list[Records], config: PruneConfig, stages: Stages) -> Scored:
-    """Measure the input and the evaluation sets, and compare all videos and questions."""
+    """Measure the input, and of the evaluation sets what is compared; compare all videos and questions."""
     tokens = partial(planned_visual_tokens, fps=config.sampling.fps, tokens_per_group=config.sampling.tokens_per_group)
-    measure = partial(score, stages=stages, licence=config.licence, tokens=tokens)
-    scored = measure(records.videos)
-    others = [measure(other.videos) for other in evaluation]
+    measure = partial(score, licence=config.licence, tokens=tokens)
+    scored = measure(records.videos, stages)
+    to_compare = replace(stages, language_model=None)
+    others = [measure(other.videos, to_compare) for other in evaluation]
     pruning = config.pruning
     return compare(
         scored,
