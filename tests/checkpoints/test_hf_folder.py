@@ -222,6 +222,15 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "impossible keep": (lambda f: change(f, lambda c: c["keep"].update(ratio=7, budget=None)), r"ratio=7"),
     "impossible field": (lambda f: change(f, lambda c: c["llm"].update(hidden_size="wide")), r"llm: .*hidden_size"),
     "impossible layers": (lambda f: change(f, lambda c: c["vision_encoder"].update(layers=9)), r"give 1\.\.4"),
+    "a frame without width": (lambda f: change(f, lambda c: c.update(frame_size=[64])), r"value of another kind"),
+    "words for a number": (
+        lambda f: change(f, lambda c: c.update(temperature="hot"), "generation_config.json"),
+        r"generation_config\.json, has a value of another kind",
+    ),
+    "another tokenizer": (
+        lambda f: change(f, lambda c: c["model"]["vocab"].update(zzz=99_999), "tokenizer.json"),
+        r"ids up to 99999, but the language model only",
+    ),
     "no shard": (drop_shard, r"model-00002-of-\d+\.safetensors: missing.*half copied"),
     "truncated shard": (truncate_shard, r"model-00002-of-\d+\.safetensors: not a whole safetensors file"),
     "swapped shards": (swap_shards, r"model-00001-of-\d+\.safetensors: not what model\.safetensors\.index\.json"),

@@ -171,6 +171,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "other tower": (lambda f: edit(f, mm_hidden_size=1152), "mm_hidden_size=1152, but the vision tower is 64"),
     "other width": (lambda f: edit(f, hidden_size=64), r"is \(32\,?.*\), not \(64"),
     "no tokenizer": (lambda f: [p.unlink() for p in f.glob("tokenizer*")], "no tokenizer"),
+    "other tokenizer": (lambda f: edit(f, vocab_size=99), "ids up to 99, but the language model only 99"),
     "missing shard": (lambda f: next(f.glob("model-00002*")).unlink(), r"model-00002.*half copied"),
     "truncated shard": (lambda f: truncate(next(f.glob("model-00002*"))), r"model-00002.*not a whole"),
     "no weights": (lambda f: [p.unlink() for p in f.glob("model*")], "no weights there"),

@@ -126,6 +126,7 @@ def load_video_lm(
         attention=resolve_attention(attention, _dtype_name(weights, dtype)),
         where=f"{folder}/config.json",
     )
+    require_ids_fit(model.tokenizer, model.llm.config.vocab_size, folder)
     tied = model.llm.config.tie_word_embeddings
     wanted = {name: tuple(tensor.shape) for name, tensor in _stored(model.state_dict(), tied=tied).items()}
     require_shapes(weights, wanted, where=folder)
@@ -167,6 +168,20 @@ def read_tokenizer(folder: Path) -> Any:
             f"{folder}: no tokenizer could be loaded from there ({str(error).splitlines()[0]}). Copy its files, "
             "tokenizer.json and tokenizer_config.json, from where the model is from."
         ) from error
+
+
+def require_ids_fit(tokenizer: Any, vocabulary: int, folder: Path) -> None:
+    """Compare a tokenizer with the embeddings that its ids are looked up in.
+
+    Raises:
+        DataError: if it has ids beyond them.
+    """
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= vocabulary:
+        raise DataError(
+            f"{folder}: the tokenizer has ids up to {largest}, but the language model only {vocabulary} embeddings: "
+            "they are of different models"
+        )
 
 
 def _read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recot.checkpoints.architecture import video_lm_without_weights
 from recot.checkpoints.fields import read_json
-from recot.checkpoints.hf_folder import SHARD_BYTES, read_tokenizer, write_model_folder
+from recot.checkpoints.hf_folder import SHARD_BYTES, read_tokenizer, require_ids_fit, write_model_folder
 from recot.checkpoints.official import SAE_PREFIX, dts_from_official, projector_from_official, selector_from_official
 from recot.checkpoints.official_config import SO400M, official_architecture, official_inference
 from recot.checkpoints.weights import read_weights, require_shapes
@@ -45,6 +45,7 @@ def import_official(
     config = read_json(source / "config.json")
     architecture = official_architecture(config, vision=vision, where=source / "config.json")
     tokenizer = read_tokenizer(source)
+    require_ids_fit(tokenizer, architecture["llm"]["vocab_size"], source)
     weights = read_weights(source)
     write_model_folder(
         target,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from recot.checkpoints.fields import require_fields
+from recot.errors import DataError, RecotError
 from recot.models.generation import GenerationSettings
 from recot.models.selection import KeepRule
 from recot.video_io import FrameSampling
@@ -69,15 +70,23 @@ def parse_inference(config: dict[str, Any], generation: dict[str, Any], *, folde
     )
     keep = require_fields(config["keep"], tuple(KeepRule.__dataclass_fields__), where=f"{folder}/config.json, keep")
     said = require_fields(generation, _GENERATION_FIELDS, where=f"{folder}/generation_config.json")
-    height, width = config["frame_size"]
-    return Inference(
-        frame_size=(height, width),
-        sampling=FrameSampling(**sampling),
-        keep=KeepRule(**keep),
-        generation=GenerationSettings(
-            max_new_tokens=said["max_new_tokens"],
-            temperature=said["temperature"] if said["do_sample"] else 0.0,
-            top_p=said["top_p"] if said["do_sample"] else 1.0,
-            stop=tuple(said["stop_strings"] or ()),
-        ),
-    )
+    try:
+        height, width = (int(side) for side in config["frame_size"])
+        return Inference(
+            frame_size=(height, width),
+            sampling=FrameSampling(**sampling),
+            keep=KeepRule(**keep),
+            generation=GenerationSettings(
+                max_new_tokens=said["max_new_tokens"],
+                temperature=said["temperature"] if said["do_sample"] else 0.0,
+                top_p=said["top_p"] if said["do_sample"] else 1.0,
+                stop=tuple(said["stop_strings"] or ()),
+            ),
+        )
+    except RecotError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{folder}: frame_size, sampling or keep in config.json, or generation_config.json, has a value of another "
+            f"kind ({error}). Export the model again."
+        ) from error
