@@ -119,7 +119,7 @@ def main() -> None:
     corpus, work = options.corpus.resolve(), options.work.resolve()
     scores = (options.scores or work / "scores").resolve()
     annotations, world = corpus / "corpus/annotations.json", work / "held_out_videos"
-    evaluation = f"evaluation=[{corpus}/evaluation/annotations.json]"
+    evaluation = f"evaluation_sets=[{corpus}/evaluation/annotations.json]"
     prune(annotations, work / "pruned", scores, evaluation, "write_shards=false")
     sets = split_videos(work / "pruned")
     sets["all"] = sets["kept"] | sets["dropped"]

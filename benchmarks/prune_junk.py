@@ -174,7 +174,7 @@ def main() -> None:
         output = Path(scratch) / "out"
         command = [sys.executable, str(REPO / "data_pipelines/prune.py")]
         command += [f"source={arguments.corpus}/corpus/annotations.json", f"output={output}", "write_shards=false"]
-        command += [f"evaluation=[{arguments.corpus}/evaluation/annotations.json]"]
+        command += [f"evaluation_sets=[{arguments.corpus}/evaluation/annotations.json]"]
         command += [f"scores={arguments.scores or scratch + '/scores'}", *arguments.overrides]
         subprocess.run(command, check=True)
         columns = ["sample_id", "video_id", "key", "decision", "reason_codes", "dup_of"]

@@ -95,7 +95,7 @@ class PruneConfig:
     output: str
     video_root: str | None
     licence: str
-    evaluation: list[str]
+    evaluation_sets: list[str]
     val_fraction: float
     workers: int | None
     overwrite: bool

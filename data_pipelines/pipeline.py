@@ -60,7 +60,7 @@ def prune(config: PruneConfig, models: Models) -> Summary:
 def _prune(config: PruneConfig, models: Models, output: Path) -> Summary:
     scratch = Path(config.scores) / "scratch"
     records = read_records(config.source, video_root=config.video_root, scratch=scratch)
-    evaluation = [read_records(source, video_root=None, scratch=scratch) for source in config.evaluation]
+    evaluation = [read_records(source, video_root=None, scratch=scratch) for source in config.evaluation_sets]
     input_hash = hash_input([records, *evaluation])
     existing = existing_summary(config, output, input_hash)
     if existing is not None:

@@ -96,7 +96,7 @@ def test_a_budget_is_shared_out_over_clusters(
     chosen = ["budget=2", "strata=[embedding_cluster]", "weights={}", "floor=1"]
     changes = ["workers=1", "pruning=none", "pruning.clusters.size=10", "write_shards=false"]
     changes += [f"pruning.policy.selection.{text}" for text in chosen]
-    arguments = [f"source={clips}", f"evaluation=[{clips}]", f"output={tmp_path / 'out'}", *changes]
+    arguments = [f"source={clips}", f"evaluation_sets=[{clips}]", f"output={tmp_path / 'out'}", *changes]
     monkeypatch.chdir(REPO)  # where workers find the package of the tests
     prune(make_config(*arguments), Models(encoder=Model(MeanColour, {"name": "mean colour"})))
     rows = pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()

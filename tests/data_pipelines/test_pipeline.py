@@ -141,7 +141,7 @@ def test_what_any_evaluation_set_has_is_dropped(
     answers = {"a/0.mp4": f"{said.upper()}!", "a/1.mp4": "No.", "a/2.mp4": "Nothing."}
     rows = [{"id": v, "video": v, "question": "What happens?", "answer": a} for v, a in answers.items()]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
-    sets = f"evaluation=[{tmp_path / 'one' / 'rows.json'},{tmp_path / 'two' / 'rows.json'}]"
+    sets = f"evaluation_sets=[{tmp_path / 'one' / 'rows.json'},{tmp_path / 'two' / 'rows.json'}]"
     arguments = [f"source={tmp_path / 'rows.json'}", f"video_root={clips}", sets]
     run(make_config(*arguments, f"output={tmp_path / 'out'}"))
     manifest = pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()
