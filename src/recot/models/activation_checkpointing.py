@@ -20,7 +20,7 @@ def checkpoint_layers(layers: Iterable[nn.Module]) -> None:
             are recorded.
     """
     for layer in layers:
-        layer.forward = _recomputed(layer.forward)  # type: ignore[method-assign]
+        layer.forward = _recomputed(layer.forward)
 
 
 def _recomputed(forward: Any) -> Any:
