@@ -1,6 +1,7 @@
 """Each file of conf/evaluation makes a suite, wants the official numbers, and goes together with any other."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -9,10 +10,10 @@ from omegaconf import OmegaConf
 
 from recot.errors import DataError
 from recot.evaluation.suites import SUITES
-from recot.evaluation.suites.base import Benchmark
+from recot.evaluation.suites.needle import NeedleInAHaystack
 
 CONF = Path(__file__).parents[2] / "conf"
-NAMES = sorted(path.stem for path in (CONF / "evaluation").glob("*.yaml"))
+NAMES = sorted(path.stem for path in (CONF / "evaluation").glob("*.yaml") if path.stem != "needle")
 OFFICIAL = {
     "charades_sta": {"items": [3720], "videos": [1334]},
     "longvideobench": {"items": [1337]},
@@ -29,13 +30,13 @@ OFFICIAL = {
 }
 
 
-def suite(name: str) -> Benchmark:
+def suite(name: str) -> Any:
     config = OmegaConf.load(CONF / "evaluation" / f"{name}.yaml")
     return instantiate(OmegaConf.merge({"paths": {"data": "/nowhere"}}, config)[name])
 
 
 def test_every_suite_has_a_config() -> None:
-    assert {type(suite(name)) for name in NAMES} == set(SUITES.values())
+    assert {type(suite(name)) for name in [*NAMES, "needle"]} == set(SUITES.values())
     assert set(NAMES) == set(OFFICIAL)
 
 
@@ -47,6 +48,15 @@ def test_config_makes_a_suite(name: str) -> None:
     assert made.counts == OFFICIAL[name]
     with pytest.raises(DataError, match=r"/nowhere/benchmarks/\S+ isn't there. Get it from"):
         made.load()
+
+
+def test_config_of_needles_is_the_grid_of_the_report() -> None:
+    needle = suite("needle")
+    assert isinstance(needle, NeedleInAHaystack)
+    assert (min(needle.lengths), max(needle.lengths), needle.depths) == (64, 4096, 11)
+    assert needle.needles >= 20
+    with pytest.raises(DataError, match=r"/nowhere/benchmarks/haystacks isn't there"):
+        needle.load()
 
 
 def test_suites_are_chosen_together_and_changed_apart(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """Every letter that a model is told: a changed prompt changes results, so it has to be changed here too."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from recot.evaluation.items import Item
 from recot.evaluation.prompts import TEMPLATES
+from recot.evaluation.suites.base import fill
+from recot.evaluation.suites.needle import QUESTION
 from tests.evaluation import benchmark_files as files
 from tests.evaluation.benchmark_files import CASES
 
@@ -24,8 +28,14 @@ def test_prompts_are_as_recorded(kind: str, tmp_path: Path) -> None:
     assert told == {key: SNAPSHOTS[key] for key in told}
 
 
+def test_prompt_of_needles_is_as_recorded() -> None:
+    options = ("red circle", "blue cross", "white square", "cyan diamond")
+    item = Item(id="i", video_id="v", video=Path("v"), question=QUESTION, form="letter", options=options, right=0)
+    assert asdict(fill("needle", item)) == SNAPSHOTS["needle"]
+
+
 def test_every_template_is_recorded() -> None:
-    assert set(SNAPSHOTS) == set(TEMPLATES) - {"needle"}
+    assert set(SNAPSHOTS) == set(TEMPLATES)
 
 
 def test_braces_and_fields_in_a_question_are_text(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -27,6 +27,22 @@ class Subtitle:
     text: str
 
 
+@dataclass(frozen=True)
+class Needle:
+    """An object that is painted over frames of a video before anything else is done with them.
+
+    Of the video, ``length`` frames are sampled evenly; the object is on ``frames`` of them, from number ``place`` on.
+    """
+
+    thing: str  # one of the tiny world's objects, e.g. ``red circle``
+    length: int
+    place: int
+    frames: int
+    x: float  # centre and half the side of its box; 1 is the shorter side of the frame, whose middle square is meant
+    y: float
+    radius: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Item:
     """One question about one video.
@@ -44,6 +60,7 @@ class Item:
         evidence: seconds that have to be seen to answer; empty where that isn't known.
         subtitles: of the video; empty where there are none or they aren't used.
         duration_s: as annotated; None where it isn't.
+        needle: what is put into the video, see ``recot.evaluation.needles.insert``; None for nothing.
     """
 
     id: str
@@ -58,6 +75,7 @@ class Item:
     evidence: tuple[Span, ...] = ()
     subtitles: tuple[Subtitle, ...] = ()
     duration_s: float | None = None
+    needle: Needle | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +166,8 @@ def data_hash(items: Sequence[Item]) -> str:
             sizes[item.video_id] = item.video.stat().st_size if item.video.is_file() else -1
         told = [
             *(item.id, item.video_id, sizes[item.video_id], item.question, item.form, item.options, item.right),
-            *(item.span, item.groups, item.evidence, [(s.start, s.end, s.text) for s in item.subtitles]),
+            *(item.span, item.groups, item.evidence, [astuple(line) for line in item.subtitles]),
+            None if item.needle is None else astuple(item.needle),
         ]
         digest.update(json.dumps(told, sort_keys=True).encode() + b"\n")
     return digest.hexdigest()
