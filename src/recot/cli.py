@@ -17,8 +17,8 @@ import torch
 
 from recot.checkpoints.hf_folder import load_video_lm, read_inference
 from recot.checkpoints.inference import Inference
-from recot.errors import ConfigError, DataError, report_errors
-from recot.inference.ask import LIMITS, Answer, ask
+from recot.errors import ConfigError, report_errors
+from recot.inference.ask import LIMITS, Answer, ask, check_question
 from recot.inference.moments import top_moments
 from recot.inference.picture import moments_figure, thumbnails
 from recot.inference.report import MOMENTS, facts, lines
@@ -62,8 +62,7 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
 
 def _ask(wanted: argparse.Namespace) -> None:
     """What takes no time is checked before the model is loaded."""
-    if not wanted.question.strip():
-        raise DataError("the question is empty: ask something about the video")
+    check_question(wanted.question)
     inference = _changed(read_inference(wanted.checkpoint), wanted)
     still = wanted.video.suffix.lower() in IMAGES
     if wanted.plot is not None:

@@ -30,8 +30,8 @@ def start_peak_anew() -> float:
 @torch.inference_mode()
 def main(path: str) -> None:
     """Print the figures."""
-    # One layer of the encoder is enough: what is told apart here is how much is held at once.
-    encoder = pretrained_encoder(name_or_path=str(BACKBONES / "vision"), drop_layers=3, grid=8)
+    # One layer of the encoder and a coarse grid: what is told apart here is how much is held at once.
+    encoder = pretrained_encoder(name_or_path=str(BACKBONES / "vision"), drop_layers=3, grid=4)
     model = tiny_video_lm(vision_encoder=encoder)
     short = choose_frames(path, FrameSampling(count=64))
     read_video(model, path, short, frame_size=SIZE)  # what libraries load on first use

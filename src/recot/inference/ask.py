@@ -99,12 +99,25 @@ def question_sample(model: VideoLM, question: str) -> Sample:
     """The prompt that asks about one video or image, as in training: it comes first, then the question.
 
     Raises:
-        DataError: if the question is empty.
+        DataError: as ``check_question``.
+    """
+    check_question(question)
+    turns = [Turn("user", (Visual(0), "\n", question))]
+    return Sample(prompt=build_prompt(model.tokenizer, turns, reply=True), visuals=(0,))
+
+
+def check_question(question: str) -> None:
+    """Return if this is something to ask.
+
+    Raises:
+        DataError: if it's empty, or bytes of another encoding that came through as lone surrogates.
     """
     if not question.strip():
         raise DataError("the question is empty: ask something about the video")
-    turns = [Turn("user", (Visual(0), "\n", question))]
-    return Sample(prompt=build_prompt(model.tokenizer, turns, reply=True), visuals=(0,))
+    try:
+        question.encode()
+    except UnicodeEncodeError as error:
+        raise DataError("the question is not valid UTF-8: give it in the encoding of this terminal") from error
 
 
 def _check_length(model: VideoLM, tokens: int) -> None:

@@ -42,7 +42,7 @@ def moments_figure(groups: KeptGroups, numbers: list[int], frames: np.ndarray, *
         path: the PNG, which appears whole or not at all.
     """
     figure = Figure(figsize=(9, 4.6), layout="constrained")
-    figure.suptitle(title, wrap=True, parse_math=False)
+    figure.suptitle(title, parse_math=False)
     grid = figure.add_gridspec(2, max(len(numbers), 1), height_ratios=(1.3, 1))
     in_order = sorted(zip(numbers, frames, strict=True), key=lambda shown: shown[0])
     for column, (number, frame) in enumerate(in_order):
