@@ -65,6 +65,7 @@ def sharded(model: VideoLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_folder_gives_back_the_model_exactly(model: VideoLM, sharded: Path) -> None:
     assert len(list(sharded.glob("model-*.safetensors"))) > 2
+    assert len({file.stat().st_mode for file in sharded.iterdir()}) == 1
     loaded, inference = load_video_lm(sharded)
     assert inference == INFERENCE == read_inference(sharded)
     state, read = model.state_dict(), loaded.state_dict()

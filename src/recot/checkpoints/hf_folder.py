@@ -95,6 +95,7 @@ def write_model_folder(
         write_file(made / "config.json", _json(config))
         write_file(made / "generation_config.json", _json(generation))
         for file in made.iterdir():
+            file.chmod((made / "config.json").stat().st_mode)  # safetensors lets nobody else read its files
             fsync_path(file)
 
 
