@@ -6,8 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recot.errors import DataError
-from recot.evaluation.answers import judge, letters, read, read_letter, read_named, read_span, read_yes_no, temporal_iou
+from recot.errors import ConfigError, DataError
+from recot.evaluation.answers import (
+    judge,
+    letters,
+    likeliest,
+    read,
+    read_letter,
+    read_named,
+    read_span,
+    read_yes_no,
+    temporal_iou,
+)
 from recot.evaluation.items import Form, Item
 
 OPTIONS = ("A dog", "Washington D.C.", "A man runs. B", "not shown", "7", "Eve")
@@ -177,6 +187,14 @@ def test_results_of_replies() -> None:
     assert judge(moment, "2 - 6", {}).score == pytest.approx(1 / 3)
     assert judge(moment, "no idea", {}).score == 0
     assert read(item("yes_no", options=("yes", "no"), right=1), "No.") == 1
+
+
+def test_likelihood_takes_the_first_of_the_likeliest_letters() -> None:
+    choice = item("letter", options=OPTIONS, right=2)
+    scored = likeliest(choice, [3.0, 2.0, 0.5, 9.0, 0.5, 1.0], {})
+    assert (scored.answer, scored.reply, scored.score) == (2, "C", 1)
+    with pytest.raises(ConfigError, match="has none"):
+        likeliest(item("yes_no", options=("yes", "no"), right=0), [0.0, 1.0], {})
 
 
 def test_no_reply_is_right_where_no_option_is() -> None:

@@ -129,6 +129,8 @@ def test_answer_replaces_failure_and_nothing_counts_twice(tmp_path: Path, whole:
     assert folder.read().results == {"q0": answer}
     report = folder.finish(ITEMS[:1], SUMMARY)
     assert report["samples"] == {"all": 1, "scored": 1, "failed": 0}
+    folder.add(Failure("q1", "v0", "missing", "v0.mp4: no such file"))
+    assert not (tmp_path / "r" / "results.json").exists()  # it says no more than what it was made from
 
 
 def test_all_failed_is_an_error(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ All rules are our choice; they read what the benchmarks' own scorers read, witho
 import re
 from collections.abc import Mapping, Sequence
 
-from recot.errors import DataError
+from recot.errors import ConfigError, DataError
 from recot.evaluation.items import Item, Result, Span
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -44,6 +44,26 @@ def judge(item: Item, reply: str, saw: Mapping[str, object]) -> Result:
         score=score(item, answer),
         saw=saw,
     )
+
+
+def likeliest(item: Item, letter_nll: Sequence[float], saw: Mapping[str, object]) -> Result:
+    """The result of likelihood scoring: the answer is the option whose letter is the likeliest beginning of the reply.
+
+    Args:
+        item: a question whose options have letters.
+        letter_nll: of the letter of each option; of equal ones, the first counts.
+        saw: see ``Result``.
+
+    Raises:
+        ConfigError: for a question of another form.
+    """
+    if item.form != "letter":
+        raise ConfigError(
+            f"scoring=likelihood needs options with letters, but question {item.id} has none: use generate"
+        )
+    named = letters(len(item.options))
+    best = min(range(len(named)), key=[float(nll) for nll in letter_nll].__getitem__)
+    return judge(item, named[best], saw)
 
 
 def read(item: Item, reply: str) -> int | Span | None:

@@ -155,17 +155,14 @@ class Suite(Protocol):
 
 
 def data_hash(items: Sequence[Item]) -> str:
-    """Hex SHA-256 of the questions and of their videos' sizes; doesn't depend on the folders they lie in.
+    """Hex SHA-256 of the questions; doesn't depend on the folders that they and their videos lie in.
 
-    Videos aren't read: a long-video benchmark has hundreds of GB.
+    Videos are only named in it: they are hundreds of GB, and one that was missing may be there when a run goes on.
     """
     digest = hashlib.sha256()
-    sizes: dict[str, int] = {}
     for item in items:
-        if item.video_id not in sizes:
-            sizes[item.video_id] = item.video.stat().st_size if item.video.is_file() else -1
         told = [
-            *(item.id, item.video_id, sizes[item.video_id], item.question, item.form, item.options, item.right),
+            *(item.id, item.video_id, item.question, item.form, item.options, item.right),
             *(item.span, item.groups, item.evidence, [astuple(line) for line in item.subtitles]),
             None if item.needle is None else astuple(item.needle),
         ]

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recot.atomic import write_file
+from recot.atomic import fsync_path, write_file
 from recot.errors import DataError
 from recot.evaluation.aggregation import Figure, Summary
 from recot.evaluation.items import Failure, Item, Result
@@ -51,6 +51,7 @@ class ResultsFolder:
             folder.mkdir(parents=True, exist_ok=True)
             _claim(folder, self.run)
             self._samples.touch()
+            fsync_path(folder)
         except OSError as error:
             raise DataError(f"{folder} can't be written: {error.strerror or error}. Choose another folder.") from error
 
@@ -69,6 +70,7 @@ class ResultsFolder:
             DataError: if the disk is full; the file is left as it was before.
         """
         line = (json.dumps(_to_json(sample)) + "\n").encode()
+        (self.folder / "results.json").unlink(missing_ok=True)  # it isn't of all samples any more
         descriptor = os.open(self._samples, os.O_RDWR)
         try:
             with _full_disk_told(self._samples):

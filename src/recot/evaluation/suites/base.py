@@ -3,7 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +28,38 @@ class Origin:
     source: str
     licence: str
     layout: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """The fields of a row, by kind. All but ``optional`` must be there, and not null."""
+
+    texts: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+    def check(self, where: str, row: Any, ignored: Sequence[str]) -> None:
+        """Refuse a row with a missing, unknown or wrong field.
+
+        Raises:
+            DataError: naming the fields.
+        """
+        required = (*self.texts, *self.numbers, *self.lists, *self.others)
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: expected an object with the fields {', '.join(required)}, got {row!r:.100}")
+        missing = [name for name in required if row.get(name) is None]
+        extra = sorted({*row} - {*required, *self.optional, *ignored})
+        if missing or extra:
+            raise DataError(
+                f"{where}: fields {missing or 'none'} are missing and {extra or 'none'} are unknown. Expected: "
+                f"{', '.join(required)}. New fields that don't matter can be named in ignore_fields."
+            )
+        for names, kind in ((self.texts, str), (self.numbers, int | float), (self.lists, list)):
+            for name in names:
+                if not isinstance(row[name], kind) or isinstance(row[name], bool):
+                    raise DataError(f"{where}: {name}={row[name]!r:.100} should be of the type {kind}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +118,7 @@ class Benchmark(ABC):
         lines = shown_at(item.subtitles, times_s) if self.tells_subtitles else ()
         return fill(self.template(item) + ("_subtitles" if lines else ""), item, lines)
 
-    def rows(self, path: Path, required: set[str], optional: Set[str] = frozenset()) -> list[dict[str, Any]]:
+    def rows(self, path: Path, fields: Fields) -> list[dict[str, Any]]:
         """The rows of a file, each with these fields and no others.
 
         Raises:
@@ -94,7 +126,7 @@ class Benchmark(ABC):
         """
         rows = read_rows(path, self.origin)
         for number, row in enumerate(rows, 1):
-            check_fields(f"{path}, row {number}", row, required, optional | set(self.ignore_fields))
+            fields.check(f"{path}, row {number}", row, self.ignore_fields)
         return rows
 
 
@@ -141,23 +173,14 @@ def require(path: Path, origin: Origin) -> None:
         )
 
 
-def check_fields(where: str, row: Mapping[str, Any], required: Set[str], optional: Set[str]) -> None:
-    """Refuse a row with a missing, empty or unknown field."""
-    missing = sorted(name for name in required if row.get(name) is None)
-    extra = sorted(set(row) - required - optional)
-    if missing or extra:
-        raise DataError(
-            f"{where}: fields {missing or 'none'} are missing and {extra or 'none'} are unknown. Expected: "
-            f"{', '.join(sorted(required))}. New fields that don't matter can be named in ignore_fields."
-        )
-
-
 def check_items(path: str | Path, items: Sequence[Item]) -> None:
-    """Refuse ids that occur twice, and options that no letter is left for."""
+    """Refuse ids that occur twice, questions without text, and options that no letter is left for."""
     twice = [name for name, times in Counter(item.id for item in items).items() if times > 1]
     if twice:
         raise DataError(f"{path}: {len(twice)} ids occur twice, {twice[0]} for example. Get the annotations again.")
     for item in items:
+        if not item.question.strip():
+            raise DataError(f"{path}: question {item.id} has no text")
         if item.options and not 2 <= len(item.options) <= len(LETTERS):
             raise DataError(f"{path}: question {item.id} has {len(item.options)} options; there must be 2 to 26")
 

@@ -1,7 +1,7 @@
 """LongVideoBench (arXiv 2407.15754), validation set, with or without subtitles."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,14 +9,19 @@ from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, pooled
 from recot.evaluation.items import Item, Subtitle
 from recot.evaluation.subtitles import read_longvideobench
-from recot.evaluation.suites.base import Benchmark, Origin, require, texts
+from recot.evaluation.suites.base import Benchmark, Fields, Origin, require, texts
 
-_FIELDS = {
-    *("video_id", "question", "question_wo_referring_query", "correct_choice", "topic_category", "question_category"),
-    *("level", "id", "video_path", "subtitle_path", "duration_group", "starting_timestamp_for_subtitles", "duration"),
-}
-_MOST_OPTIONS = 5
-_MIRROR = {f"option{i}" for i in range(_MOST_OPTIONS)}
+_MIRROR_OPTIONS = tuple(f"option{i}" for i in range(5))
+_FIELDS = Fields(
+    texts=(
+        *("video_id", "question", "question_wo_referring_query", "topic_category", "question_category", "level", "id"),
+        *("video_path", "subtitle_path"),
+    ),
+    numbers=("correct_choice", "duration_group", "starting_timestamp_for_subtitles", "duration"),
+    lists=("candidates",),
+    optional=("position", "view_count"),
+)
+_MIRROR_FIELDS = replace(_FIELDS, texts=(*_FIELDS.texts, *_MIRROR_OPTIONS), lists=())
 _PADDING = "N/A"
 
 
@@ -49,8 +54,8 @@ class LongVideoBench(Benchmark):
     def read(self) -> Iterator[Item]:
         """In the order of the file."""
         path = Path(self.annotations)
-        required = _FIELDS | (_MIRROR if path.suffix == ".parquet" else {"candidates"})
-        for number, row in enumerate(self.rows(path, required, {"position", "view_count"}), 1):
+        fields = _MIRROR_FIELDS if path.suffix == ".parquet" else _FIELDS
+        for number, row in enumerate(self.rows(path, fields), 1):
             where = f"{path}, row {number}"
             options = _options(where, row)
             right = row["correct_choice"]
@@ -82,7 +87,7 @@ class LongVideoBench(Benchmark):
 def _options(where: str, row: dict[str, Any]) -> tuple[str, ...]:
     if "candidates" in row:
         return texts(where, row["candidates"])
-    given = [str(row[name]) for name in sorted(_MIRROR)]
+    given = [row[name] for name in _MIRROR_OPTIONS]
     options = [option for option in given if option != _PADDING]
     if given[: len(options)] != options:
         raise DataError(f"{where}: {_PADDING} stands before an option, but should pad the end: {given}")

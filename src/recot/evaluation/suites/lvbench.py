@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, pooled
 from recot.evaluation.items import Item, Span
-from recot.evaluation.suites.base import Benchmark, Origin, check_fields, read_rows, right_option, texts
+from recot.evaluation.suites.base import Benchmark, Fields, Origin, read_rows, right_option, texts
 
 _INLINE = re.compile(r"\n\s*\(([A-Z])\)\s*")
-_QA = {"question", "answer", "question_type", "time_reference"}
+_QA = Fields(texts=("question", "time_reference"), others=("answer", "question_type"))
+_OWN_QA = replace(_QA, others=(*_QA.others, "uid"))
+_OWN_VIDEO = Fields(texts=("key", "type"), lists=("qa",), optional=("video_info",))
 
 
 class LVBench(Benchmark):
@@ -36,9 +39,9 @@ class LVBench(Benchmark):
         for number, row in enumerate(read_rows(path, self.origin), 1):
             where = f"{path}, row {number}"
             if "qa" in row:
-                check_fields(where, row, {"key", "qa", "type"}, {"video_info", *self.ignore_fields})
+                _OWN_VIDEO.check(where, row, self.ignore_fields)
                 for i, qa in enumerate(row["qa"]):
-                    check_fields(f"{where}, question {i}", qa, {"uid", *_QA}, set(self.ignore_fields))
+                    _OWN_QA.check(f"{where}, question {i}", qa, self.ignore_fields)
                     question, options = split_options(f"{where}, question {i}", qa["question"])
                     yield self._item(where, str(qa["uid"]), f"{row['key']}.mp4", row["type"], qa, question, options)
             else:
@@ -47,7 +50,8 @@ class LVBench(Benchmark):
     def _row(self, where: str, number: int, row: dict[str, Any]) -> Item:
         """Of mirrors: ``video`` and ``candidates``, or ``video_path`` and ``options``."""
         video, options = ("video_path", "options") if "video_path" in row else ("video", "candidates")
-        check_fields(where, row, {video, options, "type", *_QA}, {"uid", *self.ignore_fields})
+        fields = replace(_QA, texts=(*_QA.texts, video, "type"), lists=(options,), optional=("uid",))
+        fields.check(where, row, self.ignore_fields)
         identity = str(row.get("uid", number - 1))
         question = _INLINE.split(row["question"])[0]
         return self._item(where, identity, row[video], row["type"], row, question, texts(where, row[options]))

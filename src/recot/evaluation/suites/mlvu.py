@@ -8,11 +8,23 @@ from typing import Any
 from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, mean_over, pooled
 from recot.evaluation.items import Item
-from recot.evaluation.suites.base import Benchmark, Origin, find_option, require, right_option, texts
+from recot.evaluation.suites.base import Benchmark, Fields, Origin, find_option, require, right_option, texts
 
 _LICENCE = "CC-BY-NC-SA-4.0, for research only"
 _DEV_TASKS = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")
 DEV_FILES = tuple(f"{number}_{task}" for number, task in enumerate(_DEV_TASKS, 1))
+_DEV_FIELDS = Fields(
+    texts=("video", "question", "question_type"), numbers=("duration",), lists=("candidates",), others=("answer",)
+)
+_MIRROR_FIELDS = Fields(
+    texts=("video_name", "question", "task_type"), lists=("candidates",), others=("answer",), optional=("duration",)
+)
+_TEST_FIELDS = Fields(
+    texts=("video", "question", "question_type", "question_id"),
+    lists=("candidates",),
+    others=("answer",),
+    optional=("duration",),
+)
 _WITH_UNANSWERABLE = "2_needle"
 _INLINE_OPTIONS = re.compile(r"\n\s*\(A\) .*", re.DOTALL)
 _SUMMARY = Summary({"m_avg": mean_over("task"), "accuracy": pooled}, ("task",))
@@ -43,8 +55,7 @@ class MLVUDev(Benchmark):
     def _own_files(self, folder: Path) -> Iterator[Item]:
         for name in DEV_FILES:
             path = folder / f"{name}.json"
-            required = {"video", "duration", "question", "candidates", "answer", "question_type"}
-            for number, row in enumerate(self.rows(path, required), 1):
+            for number, row in enumerate(self.rows(path, _DEV_FIELDS), 1):
                 where = f"{path}, row {number}"
                 options = texts(where, row["candidates"])
                 right = find_option(options, str(row["answer"]))
@@ -62,8 +73,7 @@ class MLVUDev(Benchmark):
                 )
 
     def _mirror(self, path: Path) -> Iterator[Item]:
-        required = {"video_name", "question", "candidates", "answer", "task_type"}
-        for number, row in enumerate(self.rows(path, required, {"duration"}), 1):
+        for number, row in enumerate(self.rows(path, _MIRROR_FIELDS), 1):
             where = f"{path}, row {number}"
             options = texts(where, row["candidates"])
             yield _item(
@@ -92,8 +102,7 @@ class MLVUTest(Benchmark):
     def read(self) -> Iterator[Item]:
         """In the order of the file."""
         path = Path(self.annotations)
-        required = {"video", "question", "candidates", "answer", "question_type", "question_id"}
-        for number, row in enumerate(self.rows(path, required, {"duration"}), 1):
+        for number, row in enumerate(self.rows(path, _TEST_FIELDS), 1):
             where = f"{path}, row {number}"
             options = texts(where, row["candidates"])
             if len(options) != 6:
@@ -131,5 +140,5 @@ def _item(
         options=options,
         right=right,
         groups={"task": (task,)},
-        duration_s=None if duration is None else float(duration),
+        duration_s=float(duration) if isinstance(duration, int | float) else None,
     )

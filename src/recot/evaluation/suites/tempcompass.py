@@ -9,9 +9,10 @@ from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, mean_over, pooled
 from recot.evaluation.answers import YES_NO
 from recot.evaluation.items import Form, Item
-from recot.evaluation.suites.base import Benchmark, Origin, check_fields, find_option, require
+from recot.evaluation.suites.base import Benchmark, Fields, Origin, find_option, require
 from recot.evaluation.suites.video_mme import without_letter
 
+_FIELDS = Fields(texts=("question", "answer"))
 TASKS: dict[str, Form] = {"multi-choice": "letter", "yes_no": "yes_no", "caption_matching": "named"}
 
 
@@ -53,7 +54,7 @@ class TempCompass(Benchmark):
                 ) from error
             for video, aspect, number, row in asked:
                 where = f"{path}, {video}, {aspect}, question {number}"
-                check_fields(where, row, {"question", "answer"}, set(self.ignore_fields))
+                _FIELDS.check(where, row, self.ignore_fields)
                 yield self._item(where, task, f"{task}/{video}/{aspect}/{number}", video, aspect, row)
 
     def _item(self, where: str, task: str, identity: str, video: str, aspect: str, row: dict[str, Any]) -> Item:

@@ -7,9 +7,17 @@ from typing import Any
 from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, pooled, recall_at
 from recot.evaluation.items import Item, Span
-from recot.evaluation.suites.base import Benchmark, Origin
+from recot.evaluation.suites.base import Benchmark, Fields, Origin
 
 IOUS = (0.3, 0.5, 0.7)
+_CHARADES = Fields(texts=("video", "caption"), lists=("timestamp",))
+_VSTAR = Fields(
+    texts=("domain", "question", "answer", "temporal_question"),
+    numbers=("fps", "width", "height", "frame_count"),
+    lists=("timestamps",),
+    others=("vid", "chain", "object"),
+    optional=("bboxes", "spatial_question", "spatial_question_2"),
+)
 _RECALLS = {f"R1@{iou}": recall_at(iou) for iou in IOUS}
 
 
@@ -28,7 +36,7 @@ class CharadesSTA(Benchmark):
     def read(self) -> Iterator[Item]:
         """In the order of the file."""
         path = Path(self.annotations)
-        for number, row in enumerate(self.rows(path, {"video", "caption", "timestamp"}), 1):
+        for number, row in enumerate(self.rows(path, _CHARADES), 1):
             yield Item(
                 id=str(number - 1),
                 video_id=row["video"],
@@ -54,13 +62,8 @@ class VStarTemporal(Benchmark):
     def read(self) -> Iterator[Item]:
         """In the order of the file."""
         path = Path(self.annotations)
-        required = {
-            *("vid", "domain", "fps", "width", "height", "frame_count", "question", "chain", "object", "answer"),
-            *("temporal_question", "timestamps"),
-        }
-        others = {"bboxes", "spatial_question", "spatial_question_2"}
         files = {file.stem: file for file in sorted(Path(self.videos).rglob("*.mp4"))}
-        for number, row in enumerate(self.rows(path, required, others), 1):
+        for number, row in enumerate(self.rows(path, _VSTAR), 1):
             seconds = round(row["frame_count"] / row["fps"], 2)
             length = "Short" if seconds < 60 else "Medium" if seconds < 180 else "Long"
             yield Item(

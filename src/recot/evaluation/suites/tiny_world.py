@@ -8,13 +8,19 @@ from typing import Any
 from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, mean_over, pooled
 from recot.evaluation.items import Item
-from recot.evaluation.suites.base import Benchmark, Origin, check_fields, require, right_option
+from recot.evaluation.suites.base import Benchmark, Fields, Origin, require, right_option, texts
 
-_TRUTH = {
-    *("video", "video_id", "sha256", "seed", "twin", "frames", "size", "fps", "duration_s", "caption", "captions"),
-    *("events", "qa"),
-}
-_QA = {"sample_id", "question", "answer", "task_type", "options", "t_start", "t_end", "evidence"}
+_TRUTH = Fields(
+    texts=("video", "video_id", "sha256", "caption"),
+    numbers=("seed", "frames", "size", "fps", "duration_s"),
+    lists=("captions", "events", "qa"),
+    others=("twin",),
+)
+_QA = Fields(
+    texts=("sample_id", "question", "answer", "task_type"),
+    numbers=("t_start", "t_end"),
+    lists=("options", "evidence"),
+)
 
 
 class TinyWorld(Benchmark):
@@ -37,15 +43,15 @@ class TinyWorld(Benchmark):
                 truth = json.loads(path.read_text())
             except ValueError as error:
                 raise DataError(f"{path} is damaged: {error}. Make the folder again: {self.origin.source}") from error
-            check_fields(str(path), truth, _TRUTH, set(self.ignore_fields))
+            _TRUTH.check(str(path), truth, self.ignore_fields)
             for number, qa in enumerate(truth["qa"], 1):
                 where = f"{path}, question {number}"
-                check_fields(where, qa, _QA, set(self.ignore_fields))
+                _QA.check(where, qa, self.ignore_fields)
                 if qa["options"]:
                     yield self._item(where, truth, qa)
 
     def _item(self, where: str, truth: dict[str, Any], qa: dict[str, Any]) -> Item:
-        options = tuple(qa["options"])
+        options = texts(where, qa["options"])
         return Item(
             id=qa["sample_id"],
             video_id=truth["video_id"],

@@ -10,12 +10,15 @@ from recot.evaluation.aggregation import Summary, pooled
 from recot.evaluation.answers import LETTERS
 from recot.evaluation.items import Item, Subtitle
 from recot.evaluation.subtitles import read_srt
-from recot.evaluation.suites.base import Benchmark, Origin, right_option, texts
+from recot.evaluation.suites.base import Benchmark, Fields, Origin, right_option, texts
 
-_FIELDS = {
-    *("video_id", "duration", "domain", "sub_category", "url", "videoID", "question_id", "task_type", "question"),
-    *("options", "answer"),
-}
+_FIELDS = Fields(
+    texts=(
+        *("video_id", "duration", "domain", "sub_category", "url", "videoID", "question_id", "task_type", "question"),
+        "answer",
+    ),
+    lists=("options",),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,16 @@ from pathlib import Path
 from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, circular, mean_over, pooled
 from recot.evaluation.items import Item
-from recot.evaluation.suites.base import Benchmark, Origin, right_option, texts
+from recot.evaluation.suites.base import Benchmark, Fields, Origin, right_option, texts
 
 TRIES = 4
+_FIELDS = Fields(
+    texts=("video", "question", "type"),
+    numbers=("try",),
+    lists=("options",),
+    others=("gt",),
+    optional=("needle_time", "gt_option", "length"),
+)
 
 
 class VNBench(Benchmark):
@@ -29,8 +36,7 @@ class VNBench(Benchmark):
         """In the order of the file."""
         path = Path(self.annotations)
         tries: dict[str, list[int]] = defaultdict(list)
-        required = {"video", "question", "options", "gt", "type", "try"}
-        for number, row in enumerate(self.rows(path, required, {"needle_time", "gt_option", "length"}), 1):
+        for number, row in enumerate(self.rows(path, _FIELDS), 1):
             where = f"{path}, row {number}"
             options = texts(where, row["options"])
             video = row["video"].lstrip("/")
