@@ -11,13 +11,20 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from recot.atomic import write_file
-from recot.errors import DataError, report_errors
+from recot.checkpoints.hf_folder import read_inference
+from recot.errors import ConfigError, DataError, report_errors
+from recot.evaluation.budgets import BUDGETS, settings_name, with_budgets
+from recot.evaluation.results import read_figures
+from recot.evaluation.runner import ModelUse, folder_hash
+from recot.evaluation.runner import evaluate as run_suites
+from recot.evaluation.tables import table
 from recot.stages.checkpointing import AtomicCheckpointIO, ConfigInCheckpoint
 
 OmegaConf.register_new_resolver("accelerator", lambda: "gpu" if torch.cuda.is_available() else "cpu", replace=True)
@@ -29,11 +36,16 @@ OmegaConf.register_new_resolver(
     "tiny_backbone", lambda name: str(files("recot.tiny_world") / "backbones" / name), replace=True
 )
 
+# The folder of an evaluation's logs: ${measured:<experiment>}
+OmegaConf.register_new_resolver("measured", lambda experiment: experiment or "suites", replace=True)
+
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC)
 
 
 def launch(main: Callable[[], None]) -> None:
     """Run a Hydra entry; whatever the user gave wrong ends it with one paragraph and status 2.
+
+    Status 3: all was evaluated, but for samples that failed.
 
     With HYDRA_FULL_ERROR=1 in the environment, exceptions come with their traceback instead.
     """
@@ -48,10 +60,17 @@ def launch(main: Callable[[], None]) -> None:
         _give_up(f"{_one_line(error)}. Given on the command line: {' '.join(sys.argv[1:])}")
     except (HydraException, OmegaConfBaseException) as error:
         _give_up(_one_line(error))
+    except SamplesFailed as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(3) from error
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
         _give_up(_unwritable(error))
+
+
+class SamplesFailed(Exception):
+    """Some samples of an evaluation have no score. In a sweep, it is raised when all jobs are done."""
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -84,14 +103,35 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
-    """Measure a checkpoint on validation data.
+    """Measure a model on benchmarks, or a stage's checkpoint on validation data.
 
     Args:
-        cfg: composed from ``conf/eval.yaml``.
+        cfg: composed from ``conf/eval.yaml``, with ``evaluation`` or with ``experiment``.
 
     Returns:
-        As ``train``.
+        Benchmarks' figures as ``<suite>/<figure>``, or as ``train``.
+
+    Raises:
+        RecotError: for anything that the config or the data make impossible.
+        SamplesFailed: if all is evaluated, but for samples that couldn't be.
     """
+    experiment = HydraConfig.initialized() and HydraConfig.get().runtime.choices.get("experiment")
+    if "evaluation" in cfg and experiment:
+        raise ConfigError(
+            f"evaluation={','.join(cfg.evaluation)} and experiment={experiment}: give evaluation= with an exported "
+            "model's folder, or experiment= with a stage's checkpoint file"
+        )
+    if "evaluation" in cfg:
+        return _evaluate_suites(cfg)
+    if HydraConfig.initialized() and not experiment:
+        raise ConfigError(
+            "nothing says what to measure: give evaluation=<suite> with an exported model's folder, or "
+            "experiment=<name> with a stage's checkpoint file"
+        )
+    return _validate(cfg)
+
+
+def _validate(cfg: DictConfig) -> dict[str, float]:
     cfg.init_from = None  # which experiments ask for: here the checkpoint brings all weights
     run = _run_folder(cfg)
     trainer, module, data = _assemble(cfg, run)
@@ -99,6 +139,27 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         _publish(cfg, run, metrics, {"checkpoint": Path(cfg.checkpoint)} | _shards(data))
     return metrics
+
+
+def _evaluate_suites(cfg: DictConfig) -> dict[str, float]:
+    checkpoint = Path(cfg.checkpoint)
+    budgets = {name: cfg[name] for name in BUDGETS}
+    use = ModelUse(
+        folder=checkpoint,
+        digest=folder_hash(checkpoint),
+        inference=with_budgets(read_inference(checkpoint), **budgets),
+        control=instantiate(cfg.control),
+        scoring=cfg.scoring,
+    )
+    suites = {str(name): instantiate(suite) for name, suite in cfg.evaluation.items()}
+    folder = Path(cfg.results) / use.name / settings_name(budgets, use.control, use.scoring)
+    reports = run_suites(suites, use, folder, processes=cfg.processes)
+    for name, report in reports.items():
+        print(f"\n{table(name, report)}\nMade:\n  results     {folder / name}")
+    failed = sum(report["samples"]["failed"] for report in reports.values())
+    if failed:
+        raise SamplesFailed(f"{failed} samples failed and have no score: see `failed` in results.json in {folder}")
+    return {f"{name}/{key}": own.value for name, report in reports.items() for key, own in read_figures(report).items()}
 
 
 def _assemble(cfg: DictConfig, run: Path) -> tuple[L.Trainer, L.LightningModule, L.LightningDataModule]:

@@ -1,0 +1,127 @@
+"""Work shared by processes: those of torchrun, or children of this one."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing.connection import Connection, wait
+
+import torch
+
+from recot.errors import ConfigError, RecotError
+
+_PATIENCE = timedelta(days=7)
+"""Of a process that has finished its share, for the others."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of how many processes this one is."""
+
+    rank: int
+    world: int
+    local_rank: int  # on this machine
+
+    def device(self) -> str:
+        """The GPU of this process, or the CPU where there is none."""
+        if not torch.cuda.is_available():
+            return "cpu"
+        return f"cuda:{self.local_rank % torch.cuda.device_count()}"
+
+
+Work = Callable[[Place], None]
+"""What a process does; for children, it must be picklable."""
+
+
+def torchrun_place() -> Place | None:
+    """Where torchrun put this process; None if it didn't start it."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return None
+    return Place(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+
+
+def run(work: Work, processes: int) -> bool:
+    """Do work in several processes and wait until all are done.
+
+    Args:
+        work: called once for each place.
+        processes: how many children; 1 works in this process. Under torchrun, there are as many as that says.
+
+    Returns:
+        Whether this process is the one that sums up.
+
+    Raises:
+        ConfigError: for an impossible number.
+        RecotError: what ``work`` raised in a child.
+        RuntimeError: if a child ended otherwise.
+    """
+    if processes < 1:
+        raise ConfigError(f"processes={processes}: give 1 or more")
+    place = torchrun_place()
+    if place is not None:
+        if processes != 1:
+            raise ConfigError(f"processes={processes} under torchrun: leave it at 1, torchrun says how many there are")
+        work(place)
+        _meet(place)
+        return place.rank == 0
+    if processes == 1:
+        work(Place(0, 1, 0))
+    else:
+        _children(work, processes)
+    return True
+
+
+def parent_is_gone() -> bool:
+    """Whether this is a child whose parent was killed: nobody waits for its work any more."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and not parent.is_alive()
+
+
+def _meet(place: Place) -> None:
+    """Wait for all processes of torchrun."""
+    torch.distributed.init_process_group("gloo", rank=place.rank, world_size=place.world, timeout=_PATIENCE)
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def _children(work: Work, processes: int) -> None:
+    context = multiprocessing.get_context("spawn")
+    children, pipes = [], {}
+    try:
+        for rank in range(processes):
+            receive, send = context.Pipe(duplex=False)
+            child = context.Process(target=_child, args=(work, Place(rank, processes, rank), send), daemon=True)
+            child.start()
+            send.close()
+            children.append(child)
+            pipes[receive] = child
+        while pipes:
+            for told in wait(list(pipes)):
+                assert isinstance(told, Connection)
+                child = pipes.pop(told)
+                try:
+                    error = told.recv()
+                except EOFError:
+                    child.join()
+                    raise RuntimeError(f"a process of the evaluation died (exit code {child.exitcode})") from None
+                if error is not None:
+                    raise error
+    finally:
+        for child in children:
+            child.join(timeout=0 if pipes else None)
+            if child.is_alive():
+                child.terminate()
+                child.join()
+
+
+def _child(work: Work, place: Place, send: Connection) -> None:
+    """Tells None when done, or the user's mistake; dies of anything else, with its traceback."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // place.world))
+    try:
+        work(place)
+    except RecotError as error:
+        send.send(error)
+    else:
+        send.send(None)

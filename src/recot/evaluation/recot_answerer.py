@@ -1,0 +1,180 @@
+"""Our model as an answerer: what it is shown, what its selector keeps, what it replies, and what that cost.
+
+Legend: L tokens of a prompt.
+"""
+
+from dataclasses import replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from recot.checkpoints.inference import Inference
+from recot.errors import ConfigError, VideoError
+from recot.evaluation.answerer import Answered, PromptOf
+from recot.evaluation.answers import letters
+from recot.evaluation.controls import Control, selector_seed
+from recot.evaluation.items import Item, Prompt, Span
+from recot.evaluation.selector_metrics import SelectorMetrics
+from recot.evaluation.shown_video import Shown, VideoReader
+from recot.inference.moments import kept_groups, kept_spans
+from recot.inference.timeline import cell_shares
+from recot.inference.usage import Usage
+from recot.models.generation import generate, option_log_likelihoods
+from recot.models.packing import Pack
+from recot.models.prompt import IGNORED, Turn, Visual, build_prompt
+from recot.models.prompt import Prompt as PromptTokens
+from recot.models.selector_baselines import BaselineSelector
+from recot.models.video_input import Sample
+from recot.models.video_lm import Choice, VideoLM
+from recot.models.visual_groups import Query
+
+Scoring = Literal["generate", "likelihood"]
+CELLS = 60
+"""Of the timeline that is recorded for each sample."""
+
+
+class RecotAnswerer:
+    """Answers with a ``VideoLM``.
+
+    Under another selector, the trained one still scores, and changes the rows that are kept as it was trained to: only
+    which are kept differs.
+
+    Args:
+        model: in inference mode.
+        inference: frames, tokens, and how replies are made.
+        control: what differs from a plain evaluation.
+        scoring: ``generate`` a reply; or take the option with the greatest ``likelihood``: of its letter, of yes and
+            no, or of its text, whichever a reply would be.
+
+    Raises:
+        ConfigError: for settings that make no sense together.
+    """
+
+    def __init__(self, model: VideoLM, inference: Inference, *, control: Control, scoring: Scoring) -> None:
+        if scoring not in get_args(Scoring):
+            raise ConfigError(f"scoring={scoring!r}: use one of {', '.join(get_args(Scoring))}")
+        if control.selector == "oracle" and (control.video != "own" or control.frames == "shuffled"):
+            raise ConfigError(
+                f"control.selector=oracle with control.video={control.video}, control.frames={control.frames}: the "
+                "evidence isn't where the oracle would keep it. Use another selector, or the video as it is."
+            )
+        self._model = model
+        self._inference = inference
+        self._control = control
+        self._scoring = scoring
+        self._other = None if control.selector == "model" else BaselineSelector(kind=control.selector)
+        self._videos = VideoReader(model, control=control, sampling=inference.sampling, frame_size=inference.frame_size)
+
+    @torch.inference_mode()
+    def answer(self, item: Item, prompt_of: PromptOf) -> Answered:
+        """See ``Answerer``.
+
+        Raises:
+            ConfigError: if an item has no options to score.
+            VideoError: if the video can't be used; ``too_long`` if it and the prompt are for the language model.
+        """
+        usage = Usage(next(self._model.parameters()).device)
+        shown = None if self._control.video == "none" else self._videos.read(item, usage)
+        prompt = self._tokenized(prompt_of(() if shown is None else shown.times_s.tolist()), video=shown is not None)
+        sample = Sample(prompt=prompt, visuals=() if shown is None else (0,))
+        with usage.step("select"):
+            choice = None if shown is None else self._choose(item, shown, sample)
+            packed = self._model.join([] if shown is None else [shown.tokens], [sample], choice)
+        self._check_length(item, packed)
+        with usage.step("generate"):
+            reply, told = self._reply(item, packed)
+        saw = {
+            "frames": 0 if shown is None else len(shown.times_s),
+            "tokens_seen": 0,
+            "tokens_kept": 0,
+            "prompt_tokens": packed.embeddings.shape[1],
+            **told,
+            **({} if choice is None else self._kept(item, choice)),
+            "seconds": usage.seconds,
+            "peak_memory_mib": usage.peak_memory_mib(),
+        }
+        return Answered(reply, saw)
+
+    def _tokenized(self, prompt: Prompt, *, video: bool) -> PromptTokens:
+        """As in training: the video, then the words; and the beginning of the reply, if the benchmark gives one."""
+        shown: tuple[str | Visual, ...] = (Visual(0), "\n") if video else ()
+        system = [Turn("system", (prompt.system,))] if prompt.system else []
+        ids, question, labels = build_prompt(
+            self._model.tokenizer, [*system, Turn("user", (*shown, prompt.user))], reply=True
+        )
+        begun = self._ids(prompt.reply)
+        return PromptTokens(
+            torch.cat([ids, begun]),
+            torch.cat([question, torch.zeros(len(begun), dtype=torch.bool)]),
+            torch.cat([labels, torch.full((len(begun),), IGNORED)]),
+        )
+
+    def _choose(self, item: Item, shown: Shown, sample: Sample) -> Choice:
+        choice = self._model.choose([shown.visual], [shown.tokens], [sample], [self._inference.keep])
+        assert choice is not None
+        if self._other is None:
+            return choice
+        nothing = shown.tokens.new_empty(1, 0, shown.tokens.shape[-1])
+        query = Query(
+            tokens=nothing,
+            valid=torch.empty(1, 0, dtype=torch.bool),
+            seeds=[selector_seed(self._control.seed, item.id)],
+            spans=[item.evidence],
+        )
+        kept = self._other(choice.visual, query, [self._inference.keep]).kept
+        return replace(choice, selection=replace(choice.selection, kept=kept))
+
+    def _check_length(self, item: Item, packed: Pack) -> None:
+        tokens = packed.embeddings.shape[1] + self._inference.generation.max_new_tokens
+        if tokens > self._model.max_tokens:
+            raise VideoError(
+                str(item.video),
+                "too_long",
+                f"video, prompt and reply take {tokens} tokens, the model reads {self._model.max_tokens}: lower keep, "
+                "budget, frames or max_frames",
+            )
+
+    def _reply(self, item: Item, packed: Pack) -> tuple[str, dict[str, object]]:
+        llm, settings = self._model.llm, self._inference.generation
+        if self._scoring == "generate":
+            said = generate(llm, self._model.tokenizer, packed.embeddings, settings)
+            return said.text, {"reply_tokens": len(said.ids), "stopped_by": said.stopped_by}
+        if not item.options:
+            raise ConfigError(f"scoring=likelihood: question {item.id} has no options. Use scoring=generate.")
+        texts = tuple(letters(len(item.options))) if item.form == "letter" else item.options
+        scores = option_log_likelihoods(
+            llm, packed.embeddings, [self._ids(text) for text in texts], chunk=settings.prefill_chunk
+        )
+        return texts[int(scores.argmax())], {"log_likelihoods": [round(score, 6) for score in scores.tolist()]}
+
+    def _kept(self, item: Item, choice: Choice) -> dict[str, object]:
+        groups = kept_groups(choice)
+        return {
+            "tokens_seen": groups.tokens_seen,
+            "tokens_kept": groups.tokens_kept,
+            "kept_spans": [_rounded(span) for span in kept_spans(groups)],
+            "timeline": [round(share, 3) for share in cell_shares(groups, CELLS).tolist()],
+            "shown_span": _rounded((float(groups.seconds[0, 0]), float(groups.seconds[-1, 1]))),
+            **self._found(item, choice),
+        }
+
+    def _found(self, item: Item, choice: Choice) -> dict[str, object]:
+        """How much of the evidence was kept, where it is known and shown at its place."""
+        if not item.evidence or self._control.video != "own" or self._control.frames == "shuffled":
+            return {}
+        metrics = SelectorMetrics().to(choice.selection.kept.device)
+        metrics.update(choice.visual, choice.selection, [item.evidence])
+        measured = {name: value.item() for name, value in metrics.compute().items()}
+        if self._other is not None:
+            measured.pop("evidence_auroc", None)  # the trained selector's scores, which chose nothing here
+        return {"evidence": [_rounded(span) for span in item.evidence], **measured}
+
+    def _ids(self, text: str) -> Tensor:
+        """(L,) int64"""
+        ids = self._model.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return torch.tensor(ids, dtype=torch.int64)
+
+
+def _rounded(span: Span) -> list[float]:
+    return [round(seconds, 3) for seconds in span]

@@ -1,0 +1,122 @@
+"""Finished results folders, as a report needs them."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recot.errors import DataError
+from recot.evaluation.aggregation import Figure
+from recot.evaluation.compare import Run
+from recot.evaluation.evidence import EVIDENCE, Gain, gain_of_runs, seen
+from recot.evaluation.results import Samples, read_figures, read_samples
+from recot.evaluation.suites import SUITES
+
+
+@dataclass(frozen=True)
+class Told:
+    """A run of a suite.
+
+    Attributes:
+        folder: its results folder.
+        label: short, tells it from the other runs of a report.
+        run: its run.json.
+        report: its results.json.
+        costs: its costs.json.
+        samples: all of them.
+    """
+
+    folder: Path
+    label: str
+    run: Mapping[str, Any]
+    report: Mapping[str, Any]
+    costs: Mapping[str, Any]
+    samples: Samples
+
+    @property
+    def suite(self) -> str:
+        """Name of the benchmark, and whether subtitles were told."""
+        return str(self.run["suite"]) + (" with subtitles" if self.run["settings"]["subtitles"] else "")
+
+    @property
+    def control(self) -> Mapping[str, Any]:
+        """Its control's fields."""
+        control: Mapping[str, Any] = self.run["settings"]["control"]
+        return control
+
+    @property
+    def headline(self) -> str:
+        """The figure that the benchmark ranks by."""
+        return next(iter(SUITES[self.run["suite"]].summary.measures))
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """By name."""
+        return read_figures(self.report)
+
+    def mean(self, name: str) -> float:
+        """Of the samples' frames or tokens; 0 where none were seen."""
+        return float(self.costs["mean"].get(name, 0.0))
+
+
+def read_runs(folders: Sequence[Path]) -> tuple[list[Told], list[Path]]:
+    """All runs in some folders, at any depth.
+
+    Returns:
+        Those that are finished, by folder, and the folders of those that aren't.
+
+    Raises:
+        DataError: if none is finished, or one is damaged.
+    """
+    found = sorted({path.parent for folder in folders for path in folder.rglob("run.json")})
+    finished = [own for own in found if (own / "results.json").is_file()]
+    if not finished:
+        raise DataError(
+            f"{', '.join(map(str, folders))}: no finished results in there, {len(found)} unfinished ones. Give folders "
+            "that `python src/eval.py evaluation=...` made."
+        )
+    several = len({own.parent.parent.name for own in finished}) > 1
+    labels = [f"{own.parent.parent.name} {own.parent.name}" if several else own.parent.name for own in finished]
+    runs = [_told(own, label) for own, label in zip(finished, labels, strict=True)]
+    return runs, [own for own in found if own not in finished]
+
+
+def gains(runs: Iterable[Told]) -> list[tuple[Told, str, Gain]]:
+    """Normalised gains, for each run of the trained selector that has a random and an oracle one to compare with.
+
+    Returns:
+        The run, the name of the figure, and its gain.
+    """
+    alike: dict[str, dict[str, Told]] = {}
+    for told in runs:
+        settings = {**told.run["settings"], "control": {**told.control, "selector": None}}
+        key = json.dumps([told.run["suite"], told.run["data_hash"], told.run["checkpoint"], settings], sort_keys=True)
+        alike.setdefault(key, {})[told.control["selector"]] = told
+    found = []
+    for own in alike.values():
+        if not {"model", "random", "oracle"} <= own.keys():
+            continue
+        triple = {
+            name: Run(own[kind].folder, own[kind].run, own[kind].samples)
+            for name, kind in (("selector", "model"), ("random", "random"), ("oracle", "oracle"))
+        }
+        measures = {own["model"].headline: SUITES[own["model"].run["suite"]].summary.measures[own["model"].headline]}
+        measures |= {name: seen(name) for name in EVIDENCE[:3]}
+        for name, measure in measures.items():
+            if all(name in told.figures for told in own.values()):
+                found.append((own["model"], name, gain_of_runs(triple, measure)))
+    return found
+
+
+def _told(folder: Path, label: str) -> Told:
+    try:
+        run, report, costs = (
+            json.loads((folder / name).read_text()) for name in ("run.json", "results.json", "costs.json")
+        )
+        told = Told(folder, label, run, report, costs, read_samples(folder / "samples.jsonl"))
+        if run["suite"] not in SUITES or not told.figures or told.control is None:
+            raise ValueError(f"there is no suite {run['suite']!r}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder} can't be reported: {error!r}. Give the command that made it again.") from error
+    return told

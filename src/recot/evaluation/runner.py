@@ -1,0 +1,224 @@
+"""From suites and a checkpoint to finished results folders: resumable, on any number of processes."""
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from recot.checkpoints.hf_folder import load_video_lm
+from recot.checkpoints.inference import Inference
+from recot.errors import DataError, VideoError
+from recot.evaluation.answerer import Answered, Answerer
+from recot.evaluation.answers import judge
+from recot.evaluation.controls import Control
+from recot.evaluation.costs import OWN, write_costs
+from recot.evaluation.evidence import with_evidence
+from recot.evaluation.items import Failure, Item, data_hash, share
+from recot.evaluation.processes import Place, parent_is_gone, run, torchrun_place
+from recot.evaluation.progress import Progress
+from recot.evaluation.recot_answerer import RecotAnswerer, Scoring
+from recot.evaluation.results import ResultsFolder
+from recot.evaluation.suites import Benchmark, NeedleInAHaystack
+from recot.evaluation.suites.base import missing_videos
+
+AnySuite = Benchmark | NeedleInAHaystack
+Reports = dict[str, dict[str, Any]]
+"""What is in ``results.json``, by suite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelUse:
+    """A checkpoint, and how it is used.
+
+    Attributes:
+        folder: an exported model.
+        digest: of the folder's content, see ``folder_hash``.
+        inference: frames, tokens, replies.
+        control: what differs from a plain evaluation.
+        scoring: of options.
+    """
+
+    folder: Path
+    digest: str
+    inference: Inference
+    control: Control
+    scoring: Scoring
+
+    @property
+    def name(self) -> str:
+        """Of its results folder; tells apart models that were exported to folders of the same name."""
+        return f"{self.folder.resolve().name}-{self.digest[:8]}"
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the results, besides the weights, as plain values."""
+        return {**asdict(self.inference), "control": asdict(self.control), "scoring": self.scoring}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A suite to be evaluated: its questions, and where their results go."""
+
+    suite: AnySuite
+    asked: tuple[Item, ...]
+    missing: tuple[Failure, ...]  # questions whose video isn't there
+    folder: Path
+    run: Mapping[str, Any]
+
+    def results(self) -> ResultsFolder:
+        """The folder, claimed for this run.
+
+        Raises:
+            DataError: if it holds another run's results.
+        """
+        return ResultsFolder(self.folder, self.run)
+
+    def left(self) -> list[Item]:
+        """Questions without an answer. Those that failed before are tried again."""
+        done = self.results().read().results.keys() | {failure.id for failure in self.missing}
+        return [item for item in self.asked if item.id not in done]
+
+
+def evaluate(
+    suites: Mapping[str, AnySuite], use: ModelUse, folder: Path, *, processes: int
+) -> dict[str, dict[str, Any]]:
+    """Ask a model all questions of suites that have no answer yet, and sum up.
+
+    Args:
+        suites: by the name of their results folder.
+        use: the model.
+        folder: gets a results folder a suite.
+        processes: see ``recot.evaluation.processes.run``. Results don't depend on it.
+
+    Returns:
+        A report a suite; none on processes that don't sum up.
+
+    Raises:
+        RecotError: for anything that the data, the settings or the disk make impossible.
+    """
+    tasks = {name: prepare(name, suite, use, folder) for name, suite in suites.items()}
+    place = torchrun_place()
+    first = place is None or place.rank == 0
+    for task in tasks.values() if first else ():
+        _list_missing(task)
+    files = [task.folder / "samples.jsonl" for task in tasks.values()]
+    with Progress(files, total=sum(len(task.left()) for task in tasks.values()), shown=first):
+        sums_up = run(partial(answer_share, tuple(tasks.values()), use), processes)
+    return {name: _finish(task, use.control) for name, task in tasks.items()} if sums_up else {}
+
+
+def prepare(name: str, suite: AnySuite, use: ModelUse, folder: Path) -> Task:
+    """Read a suite's questions, and claim its results folder.
+
+    Raises:
+        DataError: if the benchmark isn't there, or the folder holds another run's results.
+        ConfigError: if the control makes no sense for it.
+    """
+    items = suite.load()
+    asked = use.control.items(items)
+    described = {
+        "suite": suite.name,
+        "data_hash": data_hash(items),
+        "checkpoint": use.digest,
+        "settings": {**use.settings(), "subtitles": suite.tells_subtitles},
+        "versions": {name: version(name) for name in ("recot", "torch", "transformers")}
+        | {"python": platform.python_version()},
+    }
+    # A blind run opens no video: it needs none.
+    missing = [] if use.control.video == "none" else missing_videos(asked, suite.origin)
+    task = Task(suite, tuple(asked), tuple(missing), folder / name, described)
+    task.results()
+    return task
+
+
+def answer_share(tasks: Sequence[Task], use: ModelUse, place: Place) -> None:
+    """One process' part of all suites; the model is loaded if there is anything to do."""
+    shares = [share(task.left(), place.rank, place.world) for task in tasks]
+    if not any(shares):
+        return
+    model, _ = load_video_lm(use.folder, device=place.device())
+    answerer = RecotAnswerer(model, use.inference, control=use.control, scoring=use.scoring)
+    for task, items in zip(tasks, shares, strict=True):
+        answer_items(task.results(), task.suite, items, answerer, stop=parent_is_gone)
+
+
+def answer_items(
+    folder: ResultsFolder, suite: AnySuite, items: Sequence[Item], answerer: Answerer, *, stop: Callable[[], bool]
+) -> None:
+    """Put questions to a model and write each result, or failure, before the next question.
+
+    Args:
+        folder: of the suite.
+        suite: says how a question is put.
+        items: the questions.
+        answerer: the model.
+        stop: asked before each question; True ends it.
+    """
+    mark = time.perf_counter()
+    for item in by_video(items):
+        if stop():
+            return
+        try:
+            answered = answerer.answer(item, partial(suite.prompt, item))
+        except VideoError as error:
+            folder.add(Failure(item.id, item.video_id, error.reason, error.message))
+            mark = time.perf_counter()
+            continue
+        now = time.perf_counter()
+        sample = judge(item, answered.reply, _timed(answered, now - mark))
+        mark = now
+        folder.add(sample)
+
+
+def by_video(items: Sequence[Item]) -> list[Item]:
+    """All questions about the same frames one after the other, else in order: a video is read once."""
+    number: dict[Path, int] = {}
+    for item in items:
+        number.setdefault(item.video, len(number))
+    return sorted(items, key=lambda item: (number[item.video], 0 if item.needle is None else item.needle.length))
+
+
+def folder_hash(folder: Path) -> str:
+    """Hex SHA-256 of a folder's files and their names; a gigabyte takes about a second.
+
+    Raises:
+        DataError: if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"checkpoint={folder}: no such folder. Give a model's folder, as `python -m recot.checkpoints.export` "
+            "writes it."
+        )
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def _list_missing(task: Task) -> None:
+    results = task.results()
+    listed = results.read().failures
+    for failure in task.missing:
+        if failure.id not in listed:
+            results.add(failure)
+
+
+def _timed(answered: Answered, seconds: float) -> dict[str, object]:
+    """What was seen, with what of these seconds the model didn't take."""
+    taken = answered.saw.get("seconds")
+    steps: dict[str, float] = dict(taken) if isinstance(taken, dict) else {}
+    steps[OWN] = max(0.0, seconds - sum(steps.values()))
+    return {**answered.saw, "seconds": {step: round(own, 6) for step, own in steps.items()}}
+
+
+def _finish(task: Task, control: Control) -> dict[str, Any]:
+    results = task.results()
+    report = results.finish(task.asked, control.summary(with_evidence(task.suite.summary)))
+    write_costs(task.folder, list(results.read().results.values()))
+    return report

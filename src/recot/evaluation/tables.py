@@ -1,0 +1,30 @@
+"""A results.json as text for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from recot.evaluation.aggregation import Figure
+from recot.evaluation.results import read_figures
+
+
+def table(name: str, report: Mapping[str, Any]) -> str:
+    """Markdown: the figures of a suite with their intervals, and how many samples they are of."""
+    samples = report["samples"]
+    heading = f"{name}: {samples['scored']} of {samples['all']} questions scored, {samples['failed']} failed"
+    rows = [
+        f"| {key} | {number(own.value)} | {interval(own)} | {own.units} | {own.videos} |"
+        for key, own in read_figures(report).items()
+    ]
+    return "\n".join([heading, "", "| figure | value | 95 % interval | units | videos |", "|---" * 5 + "|", *rows])
+
+
+def number(value: float) -> str:
+    """As in all tables."""
+    return f"{value:.3f}"
+
+
+def interval(figure: Figure) -> str:
+    """Of one video there is none."""
+    if figure.low is None or figure.high is None:
+        return ""
+    return f"{number(figure.low)} to {number(figure.high)}"
