@@ -15,8 +15,22 @@ $(STAMP): pyproject.toml Makefile
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@
 
+# The whole road on a small world of its own: videos, pruning, four stages, three questions, evaluation.
+DEMO := outputs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
+DEMO_DATA = data.prepare=null data.train=[$(DEMO)/shards/train] data.val=[$(DEMO)/shards/val] data.features=cached
+DEMO_TRAIN = $(BIN)/python src/train.py $(DEMO_DATA) trainer.val_check_interval=100
+
 demo: setup
-	$(BIN)/python src/train.py experiment=demo
+	$(BIN)/python -m recot.tiny_world --out $(DEMO)/world --videos 320 --frames 64 --seed 0 --junk 0.2
+	$(BIN)/python data_pipelines/prune.py source=$(DEMO)/world/corpus/annotations.json evaluation_sets=[$(DEMO)/world/evaluation/annotations.json] val_fraction=0.1 output=$(DEMO)/shards
+	$(BIN)/python data_pipelines/cache_features.py experiment=recot_pretrain $(filter-out data.features=cached,$(DEMO_DATA))
+	$(DEMO_TRAIN) experiment=recot_pretrain trainer.max_steps=200 hydra.run.dir=$(DEMO)/1_recot_pretrain
+	$(DEMO_TRAIN) experiment=projector_align trainer.max_steps=200 hydra.run.dir=$(DEMO)/2_projector_align init_from=$(DEMO)/1_recot_pretrain/checkpoints/final.ckpt
+	$(DEMO_TRAIN) experiment=selector_finetune trainer.max_steps=100 hydra.run.dir=$(DEMO)/3_selector_finetune init_from=$(DEMO)/2_projector_align/checkpoints/final.ckpt
+	$(DEMO_TRAIN) experiment=sft_lora trainer.max_steps=100 hydra.run.dir=$(DEMO)/4_sft_lora init_from=$(DEMO)/3_selector_finetune/checkpoints/final.ckpt
+	$(BIN)/python -m recot.checkpoints.export stage $(DEMO)/4_sft_lora/checkpoints/final.ckpt $(DEMO)/model
+	$(BIN)/python -m recot.tiny_world --out $(DEMO)/unseen --videos 1 --frames 512 --seed 1 --split test
+	$(BIN)/python -m recot.quiz $(DEMO)/unseen/videos/000000.json --checkpoint $(DEMO)/model --plots $(DEMO)/answers
 
 prune-data: setup
 	$(BIN)/python data_pipelines/prune.py $(ARGS)
