@@ -41,8 +41,9 @@ train: setup
 eval: setup
 	$(BIN)/python src/eval.py $(ARGS)
 
+# Two processes of one thread each: files side by side, the tests of a file in order.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
