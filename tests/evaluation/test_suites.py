@@ -249,10 +249,36 @@ def test_lvbench_own_file_is_the_same_questions(tmp_path: Path) -> None:
     path = files.write(tmp_path / "mirror.parquet", mirror)
     assert replace(case.suite, annotations=path).load() == case.suite.load()
     assert case.suite.load()[0].evidence == ((15.0, 79.0),)
+    with_letters = files.read(case.file)
+    for row in with_letters:
+        row["video"] = row["video"].removesuffix(".mp4")
+        row["candidates"] = [f"({'ABCD'[i]}) {option}" for i, option in enumerate(row["candidates"])]
+        row["answer"] = row["candidates"][2]
+    path = files.write(tmp_path / "letters.json", with_letters)
+    assert replace(case.suite, annotations=path).load() == case.suite.load()
     own[0]["qa"][0]["question"] = "Who?\n(A) Ann\n(C) Cid"
     path = files.write(tmp_path / "video_info.meta.jsonl", own)
     with pytest.raises(DataError, match="no options"):
         replace(case.suite, annotations=path).load()
+
+
+def test_lvbench_without_a_time_has_no_evidence(tmp_path: Path) -> None:
+    case = files.lvbench(tmp_path)
+    case.edit(
+        lambda rows: [row.update(time_reference=t) for row, t in zip(rows, (None, "whole"), strict=True)] and None
+    )
+    assert [item.evidence for item in case.suite.load()] == [(), ()]
+
+
+def test_vnbench_counts_are_numbers(tmp_path: Path) -> None:
+    case = files.vnbench(tmp_path)
+
+    def change(rows: list[dict[str, Any]]) -> None:
+        for row in rows[8:]:
+            row |= {"options": [1 + (i + row["try"]) % 4 for i in range(4)], "gt": 3}
+
+    case.edit(change)
+    assert {item.options[item.right or 0] for item in case.suite.load()[8:]} == {"3"}
 
 
 def test_vnbench_question_with_a_try_missing_is_told(tmp_path: Path) -> None:

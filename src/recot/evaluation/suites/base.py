@@ -1,6 +1,7 @@
 """What the benchmarks have in common: where their files lie, and how annotation files are read and checked."""
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -225,6 +226,18 @@ def texts(where: str, options: Any) -> tuple[str, ...]:
     if not isinstance(options, list) or not all(isinstance(o, str | int | float) for o in options) or not options:
         raise DataError(f"{where}: options must be a list of texts, got {options!r}")
     return tuple(str(option) for option in options)
+
+
+def without_letter(where: str, letter: str, option: str) -> str:
+    """An option that stands in a file with its letter (``A. Apples.``, ``(A) Apples.``), without it.
+
+    Raises:
+        DataError: if it begins otherwise.
+    """
+    found = re.match(rf"\(?{letter}[.):]\s*", option)
+    if found is None:
+        raise DataError(f"{where}: the option {option!r} should begin with '{letter}. ' or '({letter}) '")
+    return option[found.end() :]
 
 
 def missing_videos(items: Sequence[Item], origin: Origin) -> list[Failure]:

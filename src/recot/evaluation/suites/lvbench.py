@@ -8,11 +8,12 @@ from typing import Any
 
 from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, pooled
+from recot.evaluation.answers import LETTERS
 from recot.evaluation.items import Item, Span
-from recot.evaluation.suites.base import Benchmark, Fields, Origin, read_rows, right_option, texts
+from recot.evaluation.suites.base import Benchmark, Fields, Origin, read_rows, right_option, texts, without_letter
 
 _INLINE = re.compile(r"\n\s*\(([A-Z])\)\s*")
-_QA = Fields(texts=("question", "time_reference"), others=("answer", "question_type"))
+_QA = Fields(texts=("question",), others=("answer", "question_type"), optional=("time_reference",))
 _OWN_QA = replace(_QA, others=(*_QA.others, "uid"))
 _OWN_VIDEO = Fields(texts=("key", "type"), lists=("qa",), optional=("video_info",))
 
@@ -38,45 +39,44 @@ class LVBench(Benchmark):
         path = Path(self.annotations)
         for number, row in enumerate(read_rows(path, self.origin), 1):
             where = f"{path}, row {number}"
-            if "qa" in row:
-                _OWN_VIDEO.check(where, row, self.ignore_fields)
-                for i, qa in enumerate(row["qa"]):
-                    _OWN_QA.check(f"{where}, question {i}", qa, self.ignore_fields)
-                    question, options = split_options(f"{where}, question {i}", qa["question"])
-                    yield self._item(where, str(qa["uid"]), f"{row['key']}.mp4", row["type"], qa, question, options)
-            else:
-                yield self._row(where, number, row)
+            if "qa" not in row:
+                yield self._mirrored(where, number, row)
+                continue
+            _OWN_VIDEO.check(where, row, self.ignore_fields)
+            for i, qa in enumerate(row["qa"]):
+                _OWN_QA.check(f"{where}, question {i}", qa, self.ignore_fields)
+                asked = split_options(f"{where}, question {i}", qa["question"])
+                right = right_option(f"{where}, question {i}", asked[1], qa["answer"])
+                yield self._item(str(qa["uid"]), row["key"], row["type"], qa, asked, right)
 
-    def _row(self, where: str, number: int, row: dict[str, Any]) -> Item:
-        """Of mirrors: ``video`` and ``candidates``, or ``video_path`` and ``options``."""
-        video, options = ("video_path", "options") if "video_path" in row else ("video", "candidates")
-        fields = replace(_QA, texts=(*_QA.texts, video, "type"), lists=(options,), optional=("uid",))
+    def _mirrored(self, where: str, number: int, row: dict[str, Any]) -> Item:
+        """Of mirrors: ``video`` and ``candidates``, or ``video_path`` and ``options``, these with letters or without."""
+        video, listed = ("video_path", "options") if "video_path" in row else ("video", "candidates")
+        fields = replace(_QA, texts=(*_QA.texts, video, "type"), lists=(listed,), optional=("uid", *_QA.optional))
         fields.check(where, row, self.ignore_fields)
-        identity = str(row.get("uid", number - 1))
-        question = _INLINE.split(row["question"])[0]
-        return self._item(where, identity, row[video], row["type"], row, question, texts(where, row[options]))
+        options = texts(where, row[listed])
+        right = right_option(where, options, row["answer"])
+        if all(option.startswith(f"({letter})") for letter, option in zip(LETTERS, options, strict=False)):
+            options = tuple(without_letter(where, *pair) for pair in zip(LETTERS, options, strict=False))
+        identity = str(number - 1 if row.get("uid") is None else row["uid"])
+        return self._item(identity, row[video], row["type"], row, (_INLINE.split(row["question"])[0], options), right)
 
     def _item(
-        self,
-        where: str,
-        identity: str,
-        video: str,
-        kind: str,
-        qa: dict[str, Any],
-        question: str,
-        options: tuple[str, ...],
+        self, identity: str, video: str, kind: str, qa: dict[str, Any], asked: tuple[str, tuple[str, ...]], right: int
     ) -> Item:
+        """``video`` may lack its ending; ``asked`` is the question with its options."""
+        name = video if Path(video).suffix else f"{video}.mp4"
         types = qa["question_type"]
         return Item(
             id=identity,
-            video_id=video,
-            video=Path(self.videos) / video,
-            question=question,
+            video_id=name,
+            video=Path(self.videos) / name,
+            question=asked[0],
             form="letter",
-            options=options,
-            right=right_option(where, options, qa["answer"]),
+            options=asked[1],
+            right=right,
             groups={"question_type": tuple([types] if isinstance(types, str) else types), "type": (kind,)},
-            evidence=time_reference(qa["time_reference"]),
+            evidence=time_reference(qa.get("time_reference")),
         )
 
 
@@ -93,9 +93,9 @@ def split_options(where: str, question: str) -> tuple[str, tuple[str, ...]]:
     return text, tuple(option.strip() for option in options)
 
 
-def time_reference(text: str) -> tuple[Span, ...]:
+def time_reference(text: str | None) -> tuple[Span, ...]:
     """``01:02-01:10`` or ``1:00:05-1:00:09`` in seconds; nothing where it isn't two times."""
-    times = re.fullmatch(r"\s*([\d:]+)\s*-\s*([\d:]+)\s*", text)
+    times = re.fullmatch(r"\s*([\d:]+)\s*-\s*([\d:]+)\s*", text or "")
     if times is None:
         return ()
     start, end = (_clock(part) for part in times.groups())

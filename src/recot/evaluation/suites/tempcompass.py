@@ -9,8 +9,7 @@ from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, mean_over, pooled
 from recot.evaluation.answers import YES_NO
 from recot.evaluation.items import Form, Item
-from recot.evaluation.suites.base import Benchmark, Fields, Origin, find_option, require
-from recot.evaluation.suites.video_mme import without_letter
+from recot.evaluation.suites.base import Benchmark, Fields, Origin, find_option, require, without_letter
 
 _FIELDS = Fields(texts=("question", "answer"))
 TASKS: dict[str, Form] = {"multi-choice": "letter", "yes_no": "yes_no", "caption_matching": "named"}

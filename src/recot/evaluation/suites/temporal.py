@@ -12,10 +12,10 @@ from recot.evaluation.suites.base import Benchmark, Fields, Origin
 IOUS = (0.3, 0.5, 0.7)
 _CHARADES = Fields(texts=("video", "caption"), lists=("timestamp",))
 _VSTAR = Fields(
-    texts=("domain", "question", "answer", "temporal_question"),
+    texts=("domain", "temporal_question"),
     numbers=("fps", "width", "height", "frame_count"),
     lists=("timestamps",),
-    others=("vid", "chain", "object"),
+    others=("vid", "question", "chain", "object", "answer"),
     optional=("bboxes", "spatial_question", "spatial_question_2"),
 )
 _RECALLS = {f"R1@{iou}": recall_at(iou) for iou in IOUS}

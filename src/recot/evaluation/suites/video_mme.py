@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, pooled
 from recot.evaluation.answers import LETTERS
 from recot.evaluation.items import Item, Subtitle
 from recot.evaluation.subtitles import read_srt
-from recot.evaluation.suites.base import Benchmark, Fields, Origin, right_option, texts
+from recot.evaluation.suites.base import Benchmark, Fields, Origin, right_option, texts, without_letter
 
 _FIELDS = Fields(
     texts=(
@@ -74,10 +73,3 @@ class VideoMME(Benchmark):
     def _subtitles(self, video: str) -> tuple[Subtitle, ...]:
         path = Path(self.subtitle_folder) / f"{video}.srt"
         return read_srt(path) if self.subtitles and path.is_file() else ()
-
-
-def without_letter(where: str, letter: str, option: str) -> str:
-    """``A. Apples.`` as it stands in the file, without the letter."""
-    if not option.startswith(f"{letter}. "):
-        raise DataError(f"{where}: the option {option!r} should begin with '{letter}. '")
-    return option[3:]

@@ -39,7 +39,7 @@ class VNBench(Benchmark):
         for number, row in enumerate(self.rows(path, _FIELDS), 1):
             where = f"{path}, row {number}"
             options = texts(where, row["options"])
-            video = row["video"].lstrip("/")
+            video = row["video"].lstrip("./")
             question = f"{row['type']}/{video}/{row['question']}"
             tries[question].append(int(row["try"]))
             yield Item(
