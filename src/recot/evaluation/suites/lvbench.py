@@ -50,7 +50,7 @@ class LVBench(Benchmark):
                 yield self._item(str(qa["uid"]), row["key"], row["type"], qa, asked, right)
 
     def _mirrored(self, where: str, number: int, row: dict[str, Any]) -> Item:
-        """Of mirrors: ``video`` and ``candidates``, or ``video_path`` and ``options``, these with letters or without."""
+        """Of mirrors: ``video`` and ``candidates``, or ``video_path`` and ``options``, with or without letters."""
         video, listed = ("video_path", "options") if "video_path" in row else ("video", "candidates")
         fields = replace(_QA, texts=(*_QA.texts, video, "type"), lists=(listed,), optional=("uid", *_QA.optional))
         fields.check(where, row, self.ignore_fields)
