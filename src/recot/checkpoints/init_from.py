@@ -46,25 +46,12 @@ def init_from(
     checkpoint = read_checkpoint(source)
     saved = {_name(key): tensor for key, tensor in checkpoint["state_dict"].items()}
     actual = {plain_name(key): key for key in model.state_dict()}
-    own = {name: model.state_dict()[key] for name, key in actual.items()}
+    own = {plain_name(key): tensor for key, tensor in model.state_dict().items()}
     adapters = {plain_name(name) for name in lora_parameters(model)}
     recorded: dict[str, str] = checkpoint.get(RECORD, {})
-    there = {name for part in recorded for name in own if _within(name, [part])} - adapters
-    problems = [
-        f"{what}: {'; '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}"
-        for what, names in (
-            ("missing in the checkpoint", _unnamed(own.keys() - saved.keys() - there, expected_missing)),
-            ("unknown to this stage", _unnamed(saved.keys() - own.keys(), expected_unexpected)),
-            ("of another shape", other_shapes(own, saved)),
-        )
-        if names
-    ]
-    if problems:
-        raise DataError(
-            f"init_from={source}: weights don't match. {'. '.join(problems)}. If that is as it should be, name them or "
-            "their parts under expected_missing or expected_unexpected of the stage; otherwise give another checkpoint "
-            "or the model it was trained with."
-        )
+    left_out = {name for name in own if _within(name, recorded)} - adapters
+    missing = _unnamed(own.keys() - saved.keys() - left_out, expected_missing)
+    _require_match(source, missing, _unnamed(saved.keys() - own.keys(), expected_unexpected), other_shapes(own, saved))
     common = own.keys() & saved.keys()
     if not common:
         raise DataError(f"init_from={source}: no weights in common with this stage, only {_parts(saved)}")
@@ -74,6 +61,24 @@ def init_from(
     if frozen is not None:
         frozen.replaced(set(_parts(common - adapters)))
     return _parts(common)
+
+
+def _require_match(source: Path, missing: list[str], unexpected: list[str], shapes: list[str]) -> None:
+    problems = [
+        f"{what}: {'; '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}"
+        for what, names in (
+            ("missing in the checkpoint", missing),
+            ("unknown to this stage", unexpected),
+            ("of another shape", shapes),
+        )
+        if names
+    ]
+    if problems:
+        raise DataError(
+            f"init_from={source}: weights don't match. {'. '.join(problems)}. If that is as it should be, name them or "
+            "their parts under expected_missing or expected_unexpected of the stage; otherwise give another checkpoint "
+            "or the model it was trained with."
+        )
 
 
 def _name(key: str) -> str:

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from recot.errors import RecotError
 
@@ -13,7 +14,7 @@ class NonFiniteLossError(RecotError):
 
 
 class GradientWatch:
-    """Remembers how large each gradient was before clipping.
+    """Remembers how large each gradient was before clipping: this rank's part of it, where a model is cut over ranks.
 
     Args:
         model: what is trained.
@@ -26,7 +27,10 @@ class GradientWatch:
     def look(self) -> None:
         """Call before each optimizer step."""
         self._norms = {
-            name: torch.linalg.vector_norm(p.grad) for name, p in self._model.named_parameters() if p.grad is not None
+            # No communication: the rank whose loss isn't finite may be the only one to look at these.
+            name: torch.linalg.vector_norm(p.grad.to_local() if isinstance(p.grad, DTensor) else p.grad)
+            for name, p in self._model.named_parameters()
+            if p.grad is not None
         }
 
     def check(self, loss: Tensor, *, step: int, keys: list[str]) -> None:
