@@ -7,6 +7,7 @@ scores all tokens against a question, keeps a quarter, and puts the prompt toget
 reading that prompt in chunks of 1024 tokens. Both lengths take turns in one process, after a warm-up of 64 frames; CPU
 seconds are of one thread, medians of the turns, prefill of one. Memory is the peak resident size during a step less
 what was resident before it, the largest of the turns; compact tokens and the prompt's cache are part of it.
+Prefill grows faster than the frames, because all tokens of a prompt attend to each other.
 """
 
 import ctypes
