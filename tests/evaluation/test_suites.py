@@ -193,6 +193,25 @@ def test_video_mme_subtitles_are_those_at_the_frames(tmp_path: Path) -> None:
     assert "subtitle" not in plain.prompt(plain.load()[0], [1.5]).user
 
 
+@pytest.mark.parametrize("kind", [files.video_mme, files.longvideobench])
+def test_subtitles_that_are_wanted_must_be_there(kind: Callable[..., Case], tmp_path: Path) -> None:
+    suite = replace(kind(tmp_path).suite, subtitle_folder=tmp_path / "nowhere", counts=None)
+    with pytest.raises(DataError, match=r"nowhere\S* isn't there"):
+        suite.load()
+    assert not any(item.subtitles for item in replace(suite, subtitles=False).load())
+
+
+def test_subtitles_that_are_damaged_are_told(tmp_path: Path) -> None:
+    case = files.video_mme(tmp_path)
+    (tmp_path / "subtitle" / "aB-1.srt").write_text("1\nno times here\nHello.\n")
+    with pytest.raises(DataError, match=r"aB-1\.srt is no SubRip file"):
+        case.suite.load()
+    case = files.longvideobench(tmp_path / "lvb")
+    (tmp_path / "lvb" / "subtitles" / "v1_en.json").write_text('[{"timestamp": [1]}]')
+    with pytest.raises(DataError, match=r"v1_en\.json is no subtitle file"):
+        case.suite.load()
+
+
 def test_video_mme_option_without_its_letter_is_told(tmp_path: Path) -> None:
     case = files.video_mme(tmp_path)
     case.edit(add("options", ["One.", "Two.", "Three.", "Four."]))

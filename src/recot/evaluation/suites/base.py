@@ -131,6 +131,25 @@ class Benchmark(ABC):
         return rows
 
 
+@dataclass(frozen=True, kw_only=True)
+class SubtitledBenchmark(Benchmark):
+    """A benchmark with subtitles that can be told or not.
+
+    Args:
+        subtitles: tell the lines that are shown at the frames that the model sees. Where there are none, nothing is
+            said of subtitles.
+        subtitle_folder: see ``origin.layout``; read only where ``subtitles`` is set.
+    """
+
+    subtitles: bool
+    subtitle_folder: str | Path
+
+    @property
+    def tells_subtitles(self) -> bool:
+        """As configured."""
+        return self.subtitles
+
+
 def fill(template: str, item: Item, subtitle_lines: Sequence[str] = ()) -> Prompt:
     """A prompt from an entry of ``TEMPLATES``."""
     chosen = TEMPLATES[template]

@@ -1,15 +1,15 @@
 """LongVideoBench (arXiv 2407.15754), validation set, with or without subtitles."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, pooled
 from recot.evaluation.items import Item, Subtitle
 from recot.evaluation.subtitles import read_longvideobench
-from recot.evaluation.suites.base import Benchmark, Fields, Origin, require, texts
+from recot.evaluation.suites.base import Fields, Origin, SubtitledBenchmark, require, texts
 
 _MIRROR_OPTIONS = tuple(f"option{i}" for i in range(5))
 _FIELDS = Fields(
@@ -25,31 +25,17 @@ _MIRROR_FIELDS = replace(_FIELDS, texts=(*_FIELDS.texts, *_MIRROR_OPTIONS), list
 _PADDING = "N/A"
 
 
-@dataclass(frozen=True, kw_only=True)
-class LongVideoBench(Benchmark):
-    """1,337 questions, pooled; tables by duration (15, 60, 600, 3600 s) and kind of question.
+class LongVideoBench(SubtitledBenchmark):
+    """1,337 questions, pooled; tables by duration (15, 60, 600, 3600 s) and kind of question."""
 
-    Args:
-        subtitles: tell the lines that are shown at the frames that the model sees.
-        subtitle_folder: with the files of ``subtitle_path``; read only where ``subtitles`` is set.
-    """
-
-    subtitles: bool
-    subtitle_folder: str | Path
-
-    name: ClassVar[str] = "longvideobench"
-    origin: ClassVar[Origin] = Origin(
+    name = "longvideobench"
+    origin = Origin(
         source="https://huggingface.co/datasets/longvideobench/LongVideoBench (gated)",
         licence="CC-BY-NC-SA-4.0",
         layout="annotations: lvb_val.json or validation-00000-of-00001.parquet; videos: videos/; "
         "subtitle_folder: subtitles/",
     )
-    summary: ClassVar[Summary] = Summary({"accuracy": pooled}, ("duration", "question_category", "level"))
-
-    @property
-    def tells_subtitles(self) -> bool:
-        """As configured."""
-        return self.subtitles
+    summary = Summary({"accuracy": pooled}, ("duration", "question_category", "level"))
 
     def read(self) -> Iterator[Item]:
         """In the order of the file."""

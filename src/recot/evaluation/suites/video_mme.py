@@ -1,15 +1,21 @@
 """Video-MME (arXiv 2405.21075), with or without subtitles."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from recot.evaluation.aggregation import Summary, pooled
-from recot.evaluation.answers import LETTERS
+from recot.evaluation.answers import letters
 from recot.evaluation.items import Item, Subtitle
 from recot.evaluation.subtitles import read_srt
-from recot.evaluation.suites.base import Benchmark, Fields, Origin, right_option, texts, without_letter
+from recot.evaluation.suites.base import (
+    Fields,
+    Origin,
+    SubtitledBenchmark,
+    require,
+    right_option,
+    texts,
+    without_letter,
+)
 
 _FIELDS = Fields(
     texts=(
@@ -20,42 +26,28 @@ _FIELDS = Fields(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class VideoMME(Benchmark):
-    """2,700 questions, pooled; tables by duration, domain and task.
+class VideoMME(SubtitledBenchmark):
+    """2,700 questions, pooled; tables by duration, domain and task. 156 of 900 videos have no subtitles."""
 
-    Args:
-        subtitles: tell the lines that are shown at the frames that the model sees. 156 of 900 videos have none: they
-            are put without a word about subtitles.
-        subtitle_folder: with ``<videoID>.srt``; read only where ``subtitles`` is set.
-    """
-
-    subtitles: bool
-    subtitle_folder: str | Path
-
-    name: ClassVar[str] = "video_mme"
-    origin: ClassVar[Origin] = Origin(
+    name = "video_mme"
+    origin = Origin(
         source="https://huggingface.co/datasets/lmms-lab/Video-MME",
         licence="academic use only",
         layout="annotations: videomme/test-00000-of-00001.parquet; videos: data/ with <videoID>.mp4; "
         "subtitle_folder: subtitle/ with <videoID>.srt",
     )
-    summary: ClassVar[Summary] = Summary({"accuracy": pooled}, ("duration", "domain", "task"))
-
-    @property
-    def tells_subtitles(self) -> bool:
-        """As configured."""
-        return self.subtitles
+    summary = Summary({"accuracy": pooled}, ("duration", "domain", "task"))
 
     def read(self) -> Iterator[Item]:
         """In the order of the file."""
         path = Path(self.annotations)
+        if self.subtitles:
+            require(Path(self.subtitle_folder), self.origin)
         known: dict[str, tuple[Subtitle, ...]] = {}
         for number, row in enumerate(self.rows(path, _FIELDS), 1):
             where, video = f"{path}, row {number}", row["videoID"]
-            options = tuple(
-                without_letter(where, LETTERS[i], option) for i, option in enumerate(texts(where, row["options"]))
-            )
+            listed = texts(where, row["options"])
+            options = tuple(without_letter(where, *pair) for pair in zip(letters(len(listed)), listed, strict=True))
             if video not in known:
                 known[video] = self._subtitles(video)
             yield Item(
