@@ -90,7 +90,7 @@ def normalised_gain(
         gain = (values[0] - values[1]) / (values[2] - values[1])
         if len(counts) > 1:
             low, high = _interval(sums, counts)
-    return Gain(gain, low, high, *values, units=len(ids))
+    return Gain(gain, low, high, selector=values[0], random=values[1], oracle=values[2], units=len(ids))
 
 
 def gain_of_runs(folders: Mapping[str, Any], measure: Measure) -> Gain:
@@ -112,7 +112,8 @@ def gain_of_runs(folders: Mapping[str, Any], measure: Measure) -> Gain:
         for key in ("suite", "data_hash", "checkpoint"):
             if own.run[key] != folders["selector"].run[key]:
                 raise DataError(f"{own.folder} and {folders['selector'].folder} differ in their {key}")
-    return normalised_gain(*(folders[name].samples.results for name in wanted), measure=measure)
+    selector, random, oracle = (folders[name].samples.results for name in wanted)
+    return normalised_gain(selector, random, oracle, measure)
 
 
 def _interval(sums: list[np.ndarray], counts: np.ndarray) -> tuple[float | None, float | None]:

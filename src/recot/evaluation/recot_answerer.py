@@ -12,7 +12,7 @@ from torch import Tensor
 from recot.checkpoints.inference import Inference
 from recot.errors import ConfigError, VideoError
 from recot.evaluation.answerer import Answered, PromptOf
-from recot.evaluation.answers import letters
+from recot.evaluation.answers import letters, likeliest
 from recot.evaluation.controls import Control, selector_seed
 from recot.evaluation.items import Item, Prompt, Span
 from recot.evaluation.selector_metrics import SelectorMetrics
@@ -44,8 +44,7 @@ class RecotAnswerer:
         model: in inference mode.
         inference: frames, tokens, and how replies are made.
         control: what differs from a plain evaluation.
-        scoring: ``generate`` a reply; or take the option with the greatest ``likelihood``: of its letter, of yes and
-            no, or of its text, whichever a reply would be.
+        scoring: ``generate`` a reply; or take the option whose letter has the greatest ``likelihood`` as the reply.
 
     Raises:
         ConfigError: for settings that make no sense together.
@@ -64,6 +63,7 @@ class RecotAnswerer:
         self._control = control
         self._scoring = scoring
         self._other = None if control.selector == "model" else BaselineSelector(kind=control.selector)
+        self._measures = SelectorMetrics().to(next(model.parameters()).device)
         self._videos = VideoReader(model, control=control, sampling=inference.sampling, frame_size=inference.frame_size)
 
     @torch.inference_mode()
@@ -71,7 +71,7 @@ class RecotAnswerer:
         """See ``Answerer``.
 
         Raises:
-            ConfigError: if an item has no options to score.
+            ConfigError: if likelihoods are to be scored of a question whose options have no letters.
             VideoError: if the video can't be used; ``too_long`` if it and the prompt are for the language model.
         """
         usage = Usage(next(self._model.parameters()).device)
@@ -140,13 +140,9 @@ class RecotAnswerer:
         if self._scoring == "generate":
             said = generate(llm, self._model.tokenizer, packed.embeddings, settings)
             return said.text, {"reply_tokens": len(said.ids), "stopped_by": said.stopped_by}
-        if not item.options:
-            raise ConfigError(f"scoring=likelihood: question {item.id} has no options. Use scoring=generate.")
-        texts = tuple(letters(len(item.options))) if item.form == "letter" else item.options
-        scores = option_log_likelihoods(
-            llm, packed.embeddings, [self._ids(text) for text in texts], chunk=settings.prefill_chunk
-        )
-        return texts[int(scores.argmax())], {"log_likelihoods": [round(score, 6) for score in scores.tolist()]}
+        named = [self._ids(letter) for letter in letters(len(item.options))]
+        nll = (-option_log_likelihoods(llm, packed.embeddings, named, chunk=settings.prefill_chunk)).tolist()
+        return likeliest(item, nll, {}).reply, {"letter_nll": [round(own, 6) for own in nll]}
 
     def _kept(self, item: Item, choice: Choice) -> dict[str, object]:
         groups = kept_groups(choice)
@@ -163,9 +159,9 @@ class RecotAnswerer:
         """How much of the evidence was kept, where it is known and shown at its place."""
         if not item.evidence or self._control.video != "own" or self._control.frames == "shuffled":
             return {}
-        metrics = SelectorMetrics().to(choice.selection.kept.device)
-        metrics.update(choice.visual, choice.selection, [item.evidence])
-        measured = {name: value.item() for name, value in metrics.compute().items()}
+        self._measures.reset()
+        self._measures.update(choice.visual, choice.selection, [item.evidence])
+        measured = {name: value.item() for name, value in self._measures.compute().items()}
         if self._other is not None:
             measured.pop("evidence_auroc", None)  # the trained selector's scores, which chose nothing here
         return {"evidence": [_rounded(span) for span in item.evidence], **measured}

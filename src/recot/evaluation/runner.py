@@ -12,7 +12,7 @@ from typing import Any
 
 from recot.checkpoints.hf_folder import load_video_lm
 from recot.checkpoints.inference import Inference
-from recot.errors import DataError, VideoError
+from recot.errors import ConfigError, DataError, VideoError
 from recot.evaluation.answerer import Answered, Answerer
 from recot.evaluation.answers import judge
 from recot.evaluation.controls import Control
@@ -120,6 +120,12 @@ def prepare(name: str, suite: AnySuite, use: ModelUse, folder: Path) -> Task:
     """
     items = suite.load()
     asked = use.control.items(items)
+    without = [item.id for item in asked if item.form != "letter"]
+    if use.scoring == "likelihood" and without:
+        raise ConfigError(
+            f"scoring=likelihood with evaluation={name}: question {without[0]} has no options with letters. Use "
+            "scoring=generate."
+        )
     described = {
         "suite": suite.name,
         "data_hash": data_hash(items),

@@ -52,7 +52,7 @@ def budget_chart(runs: Sequence[Told], by: str, path: Path) -> None:
 
 
 def bars(runs: Sequence[Told], grouping: str, path: Path) -> None:
-    """The headline figure in each group of a grouping, a bar a run."""
+    """The mean score in each group of a grouping, a bar a run."""
     runs = runs[:MOST_BARS]
     names = sorted({name for told in runs for name in told.figures if name.startswith(f"{grouping}=")})
     figure = Figure(figsize=(max(7.0, 0.28 * len(names) * (len(runs) + 1)), 4), layout="constrained")
@@ -70,7 +70,7 @@ def bars(runs: Sequence[Told], grouping: str, path: Path) -> None:
             label=told.label,
         )
     axes.set_xticks(range(len(names)), [name.split("=", 1)[1] for name in names], rotation=30, ha="right")
-    axes.set(ylabel=runs[0].headline, ylim=(0, 1.02))
+    axes.set(ylabel="mean score", ylim=(0, 1.02))
     _legend(axes)
     write_png(figure, path)
 
@@ -128,10 +128,11 @@ def timelines(told: Told, path: Path) -> None:
 
 def _timeline(result: Result) -> _Timeline:
     saw = result.saw
-    start, end = saw["shown_span"]  # type: ignore[misc]
-    length = max(end - start, 1e-6)
-    spans = saw.get("evidence", [])
+    shown, spans = saw["shown_span"], saw.get("evidence", [])
+    assert isinstance(shown, list)
     assert isinstance(spans, list)
+    start, end = (float(seconds) for seconds in shown)
+    length = max(end - start, 1e-6)
     return _Timeline(
         result.id,
         np.array(saw["timeline"], dtype=np.float64),

@@ -106,7 +106,7 @@ def _pictures(name: str, runs: list[Told], folder: Path) -> Iterator[Picture]:
             path = folder / f"{base}_{grouping}.png"
             charts.bars(runs, grouping, path)
             left_out = f", the first {charts.MOST_BARS} runs" if len(runs) > charts.MOST_BARS else ""
-            yield _picture(f"{runs[0].headline} by {grouping}{left_out}", path)
+            yield _picture(f"mean score by {grouping}{left_out}", path)
     for i, told in enumerate(runs):
         if any(key.startswith("cell=") for key in told.figures):
             path = folder / f"{base}_map_{i}.png"

@@ -1,0 +1,167 @@
+"""``python src/eval.py evaluation=...`` as a user runs it: real processes, kills, sweeps, mistakes."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+
+from recot.evaluation.controls import CONTROLS
+from recot.evaluation.results import read_samples
+
+REPO = Path(__file__).parents[2]
+CONTROL_FILES = sorted(path.stem for path in (REPO / "conf/control").glob("*.yaml"))
+
+
+def arguments(world: Path, checkpoint: Path, *more: str) -> list[str]:
+    places = [f"evaluation.tiny_world.{name}={world}" for name in ("annotations", "videos")]
+    return ["evaluation=tiny_world", f"checkpoint={checkpoint}", *places, *more]
+
+
+def start(folder: Path, *given: str) -> subprocess.Popen[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"} | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(REPO / "src/eval.py"), *given],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+def test_a_killed_run_goes_on_where_it_was(world: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """SIGKILL in mid-run, a video that goes in between, and the same command again: nothing twice, status 3."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for path in world.iterdir():
+        (videos / path.name).symlink_to(path)
+    given = arguments(videos, checkpoint, "max_new_tokens=1", f"results={tmp_path / 'results'}")
+    # Each question in every rotation of its options: enough of them for a kill to come in between.
+    killed = start(tmp_path, *given, "control=circular_options")
+    deadline = time.monotonic() + 540
+    samples = None
+    while samples is None or lines(samples) < 3:
+        assert killed.poll() is None, "it ended before it was killed"
+        assert time.monotonic() < deadline
+        samples = next(
+            tmp_path.glob("results/model-*/options=circular,max_new_tokens=1/tiny_world/samples.jsonl"), None
+        )
+        samples = samples or next(tmp_path.glob("results/*/*/tiny_world/samples.jsonl"), None)
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    done = [line for line in samples.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    assert not (samples.parent / "results.json").exists()
+    (videos / "000001.mp4").unlink()
+    again = start(tmp_path, *given, "control=circular_options")
+    out, err = again.communicate(timeout=540)
+    assert again.returncode == 3, err
+    assert "samples failed and have no score" in err
+    assert "tiny_world: " in out
+    written = samples.read_text().splitlines(keepends=True)
+    assert set(done) <= set(written), "what was finished stays as it was"
+    ids = [json.loads(line)["id"] for line in written]
+    assert len(ids) == len(set(ids))
+    found = read_samples(samples)
+    assert {failure.reason for failure in found.failures.values()} == {"missing"}
+    report = json.loads((samples.parent / "results.json").read_text())
+    assert report["samples"]["all"] == len(ids)
+    assert {"circular_options", "accuracy", "evidence_recall"} <= report["figures"].keys()
+
+
+def test_a_sweep_over_controls_and_budgets_and_its_report(world: Path, checkpoint: Path, tmp_path: Path) -> None:
+    given = arguments(world, checkpoint, "control=none,blind,random_selector,oracle_selector", "keep=0.25,0.5")
+    swept = start(tmp_path, "-m", *given, "frames=8", "max_new_tokens=1")
+    _, err = swept.communicate(timeout=540)
+    assert swept.returncode == 0, err
+    (model,) = (tmp_path / "outputs/eval").iterdir()
+    seen = {}
+    for folder in model.iterdir():
+        results = read_samples(folder / "tiny_world/samples.jsonl").results.values()
+        (seen[folder.name],) = {(own.saw["frames"], own.saw["tokens_kept"]) for own in results}
+    half, quarter = (8, 16), (8, 8)
+    assert seen == {
+        "keep=0.25,frames=8,max_new_tokens=1": quarter,
+        "keep=0.5,frames=8,max_new_tokens=1": half,
+        "keep=0.25,frames=8,max_new_tokens=1,video=none": (0, 0),
+        "keep=0.5,frames=8,max_new_tokens=1,video=none": (0, 0),
+        "keep=0.25,frames=8,max_new_tokens=1,selector=random": quarter,
+        "keep=0.5,frames=8,max_new_tokens=1,selector=random": half,
+        "keep=0.25,frames=8,max_new_tokens=1,selector=oracle": quarter,
+        "keep=0.5,frames=8,max_new_tokens=1,selector=oracle": half,
+    }
+    command = [sys.executable, "-m", "recot.evaluation.report", str(tmp_path / "outputs")]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=540)
+    assert made.returncode == 0, made.stderr
+    page = (tmp_path / "outputs/report.html").read_text()
+    assert page.count("normalised gain") == 1
+    assert all(name in page for name in seen)
+    assert "http" not in page.replace('http-equiv="Content-Security-Policy"', ""), "it opens offline"
+    pictures = {path.name for path in (tmp_path / "outputs/pictures").iterdir()}
+    assert {"tiny_world_tokens_kept.png", "tiny_world_frames.png", "tiny_world_task.png"} <= pictures
+    assert {"tiny_world_timelines_0.png", "tiny_world_timelines_1.png"} <= pictures
+
+
+@pytest.mark.parametrize("name", CONTROL_FILES)
+def test_controls_of_the_config_are_those_of_the_package(name: str) -> None:
+    with initialize_config_dir(config_dir=str(REPO / "conf"), version_base="1.3"):
+        cfg = compose("eval", overrides=["evaluation=tiny_world", "checkpoint=x", f"control={name}"])
+    assert instantiate(cfg.control) == CONTROLS[name]
+    assert set(CONTROL_FILES) == set(CONTROLS)
+
+
+# What a user can get wrong -> what the paragraph must say.
+MISTAKES = {
+    "two uses": (["evaluation=tiny_world", "experiment=recot_pretrain"], "evaluation=tiny_world and experiment="),
+    "no use": ([], "nothing says what to measure: give evaluation=<suite>"),
+    "a stage's file": (["evaluation=tiny_world", "checkpoint=last.ckpt"], "Give a model's folder"),
+    "two budgets": (["evaluation=tiny_world", "keep=0.5", "budget=3"], "keep=0.5 and budget=3: set one"),
+    "two samplings": (["evaluation=tiny_world", "fps=1", "frames=3"], "fps=1 and frames=3: set one"),
+    "no such share": (["evaluation=tiny_world", "keep=1.5"], "1.5"),
+    "unknown suite": (["evaluation=tiny_word"], "tiny_world"),
+    "unknown control": (["evaluation=tiny_world", "control=blnd"], "blank_video"),
+    "unknown field": (["evaluation=tiny_world", "control.video=black"], "control.video='black': use one of own"),
+    "contradiction": (["evaluation=tiny_world", "control=blind", "control.frames=single"], "shows no frame"),
+    "unknown scoring": (["evaluation=tiny_world", "scoring=guess"], "scoring='guess'"),
+    "no data": (["evaluation=mlvu_dev"], "isn't there. Get it from"),
+    "no process": (["evaluation=tiny_world", "processes=0"], "processes=0: give 1 or more"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_get_one_paragraph(
+    mistake: str,
+    world: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wrong, expected = MISTAKES[mistake]
+    places = [f"++evaluation.tiny_world.{name}={world}" for name in ("annotations", "videos")]
+    given = [f"checkpoint={checkpoint}", *wrong, *(places if "evaluation=tiny_world" in wrong else [])]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["eval.py", *given])
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(REPO / "src/eval.py"), run_name="__main__")
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    assert ended.value.code == 2
+    paragraphs = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(paragraphs) == 1
+    assert expected in paragraphs[0]
