@@ -30,6 +30,7 @@ def start_peak_anew() -> float:
 @torch.inference_mode()
 def main(path: str) -> None:
     """Print the figures."""
+    torch.set_num_threads(1)  # each thread would have memory of its own
     # One layer of the encoder and a coarse grid: what is told apart here is how much is held at once.
     encoder = pretrained_encoder(name_or_path=str(BACKBONES / "vision"), drop_layers=3, grid=4)
     model = tiny_video_lm(vision_encoder=encoder)
