@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +139,8 @@ def test_typed_placeholders_are_plain_text(
     assert (found["tokens_seen"], found["tokens_kept"]) == (256, 64)
     assert found["answer"] == by_hand(clip, list(range(64)), KeepRule(ratio=0.25), typed)[0].text
     assert (tmp_path / "plot.png").is_file()  # its title isn't taken for mathematics
+
+
+def test_the_console_script_is_declared() -> None:
+    scripts = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+    assert EntryPoint("recot", scripts["recot"], "console_scripts").load() is cli.main
