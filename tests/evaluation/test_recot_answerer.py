@@ -10,7 +10,7 @@ import torch
 
 from recot.errors import ConfigError, VideoError
 from recot.evaluation.answerer import Answered
-from recot.evaluation.controls import CONTROLS, Control
+from recot.evaluation.controls import CONTROLS, Control, shown_frames
 from recot.evaluation.items import Item, Needle, Prompt
 from recot.evaluation.needles import insert
 from recot.evaluation.recot_answerer import RecotAnswerer
@@ -21,6 +21,7 @@ from recot.inference.usage import Usage
 from recot.inference.video import choose_frames
 from recot.models.prompt import Turn, Visual, build_prompt
 from recot.models.selection import KeepRule
+from recot.models.selector import Selector
 from recot.models.video_input import Sample, VisualInput
 from recot.models.video_lm import VideoLM
 from recot.video_io import FrameSampling, decode
@@ -119,12 +120,9 @@ def test_shuffled_frames_keep_the_times_of_their_places(model: VideoLM, items: l
     assert not same(shown.tokens, plain.tokens)
     assert torch.equal(shown.visual.times_s, plain.visual.times_s)
     assert shown.times_s.tolist() == times.tolist()
-    order = CONTROLS["shuffled_frames"]
-    from recot.evaluation.controls import shown_frames
-
-    places = shown_frames("shuffled", times, (), seed=order.seed, item_id=items[0].id)
+    places = shown_frames("shuffled", times, (), seed=0, item_id=items[0].id)
     assert same(shown.tokens, compressed(model, frames[places]))
-    assert not same(shown.tokens, read(model, items[1], order).tokens)  # drawn for each question
+    assert not same(shown.tokens, read(model, items[1], CONTROLS["shuffled_frames"]).tokens)  # drawn for each question
 
 
 def test_frames_of_the_evidence_alone_and_of_all_but_it(model: VideoLM, items: list[Item]) -> None:
@@ -161,12 +159,8 @@ def test_other_selectors_keep_as_many_tokens_of_their_own_choice(
     assert "evidence_recall" not in shuffled, "what was at these seconds is elsewhere"
 
 
-def test_another_selector_changes_nothing_but_the_choice(suite: TinyWorld, items: list[Item]) -> None:
+def test_another_selector_changes_nothing_but_the_choice(model: VideoLM, suite: TinyWorld, items: list[Item]) -> None:
     """Where everything is kept, a selector that adds scores to its rows gives the same reply under any control."""
-    from recot.models.selector import Selector
-
-    torch.manual_seed(1)
-    model = tiny_video_lm()
     adding = tiny_video_lm(selector=Selector(width=model.llm.config.hidden_size, gradient="additive"))
     assert adding.selector.changes_rows
     nll = []

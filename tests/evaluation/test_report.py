@@ -1,0 +1,150 @@
+"""The page about runs, from results folders that are written here."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recot.errors import DataError
+from recot.evaluation.costs import costs, write_costs
+from recot.evaluation.evidence import with_evidence
+from recot.evaluation.items import Failure, Item, Result
+from recot.evaluation.report.page import write_report
+from recot.evaluation.report.runs import gains, read_runs
+from recot.evaluation.results import ResultsFolder
+from recot.evaluation.suites import SUITES
+
+CONTROL = {"video": "own", "frames": "all", "options": "given", "selector": "model", "seed": 0}
+NASTY = "<script>alert('x')</script>"
+
+
+def result(number: int, groups: dict[str, Sequence[str]], *, right: bool, **saw: Any) -> Result:
+    return Result(
+        id=f"q{number}",
+        video_id=f"v{number // 2}",
+        groups={name: tuple(own) for name, own in groups.items()},
+        reply="A" if number else NASTY,
+        answer=0 if number else None,
+        score=float(right),
+        saw={
+            "frames": 32,
+            "tokens_seen": 128,
+            "tokens_kept": 32,
+            "seconds": {"decode": 1.0, "generate": 2.0, "own": 1.0},
+            "peak_memory_mib": {"process": 100.0 + number},
+            **saw,
+        },
+    )
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def go(name: str, suite: str, samples: Sequence[Result | Failure], *, finish: bool = True, **control: Any) -> Path:
+        settings = {"control": {**CONTROL, **control}, "subtitles": False}
+        run = {"suite": suite, "data_hash": "d", "checkpoint": "c", "settings": settings}
+        folder = ResultsFolder(tmp_path / "eval/model" / name / suite, run)
+        for sample in samples:
+            folder.add(sample)
+        if finish:
+            asked = [
+                Item(id=own.id, video_id=own.video_id, video=Path("x"), question="?", form="letter") for own in samples
+            ]
+            folder.finish(asked, with_evidence(SUITES[suite].summary))
+            write_costs(folder.folder, list(folder.read().results.values()))
+        return folder.folder
+
+    return go
+
+
+def world(found: float, right: Sequence[int]) -> list[Result | Failure]:
+    """Eight questions about four videos, and one that failed."""
+    own: list[Result | Failure] = [
+        result(
+            i,
+            {"task": [("needle", "order")[i % 2]]},
+            right=i in right,
+            evidence_recall=found,
+            timeline=[0.1] * 60,
+            shown_span=[0.0, 8.0],
+            evidence=[[2.0, 3.0]],
+        )
+        for i in range(8)
+    ]
+    return [*own, Failure("q8", "v9", "decode_failed", f"damaged {NASTY}")]
+
+
+def test_page_of_runs_side_by_side(write: Callable[..., Path], tmp_path: Path) -> None:
+    write("keep=0.25", "tiny_world", world(0.6, range(6)))
+    write("keep=0.25,selector=random", "tiny_world", world(0.2, range(2)), selector="random")
+    write("keep=0.25,selector=oracle", "tiny_world", world(1.0, range(8)), selector="oracle")
+    write("keep=0.25,video=none", "tiny_world", world(0.0, range(2)), video="none")
+    write("half", "tiny_world", world(0.0, range(2)), finish=False)
+    runs, unfinished = read_runs([tmp_path / "eval"])
+    assert [told.label for told in runs] == [
+        "keep=0.25",
+        "keep=0.25,selector=oracle",
+        "keep=0.25,selector=random",
+        "keep=0.25,video=none",
+    ]
+    assert [folder.parent.name for folder in unfinished] == ["half"]
+    page = write_report(tmp_path / "out", runs, unfinished).read_text()
+    assert NASTY not in page
+    assert page.count("&lt;script&gt;") == 8, "the failure and the unread reply of each run"
+    assert "0.750<br><small>" in page
+    assert "half" in page
+    assert {path.name for path in (tmp_path / "out/pictures").iterdir()} == {
+        "tiny_world_tokens_kept.png",
+        "tiny_world_frames.png",
+        "tiny_world_task.png",
+        "tiny_world_timelines_0.png",
+        "tiny_world_timelines_1.png",  # blind here, but its lines say that something was kept
+    }
+    assert page.count("data:image/png;base64,") == 5
+    found = {name: gain.value for _, name, gain in gains(runs)}
+    assert found == pytest.approx({"macro": (6 / 8 - 2 / 8) / (1 - 2 / 8), "evidence_recall": 0.5})
+
+
+def test_needles_have_a_map(write: Callable[..., Path], tmp_path: Path) -> None:
+    samples = [
+        result(
+            number,
+            {"length": [length], "depth": [depth], "phase": ["0"], "cell": [f"{length}, {depth}"]},
+            right=depth == "0%",
+        )
+        for number, (length, depth) in enumerate([(a, b) for a in ("64", "128") for b in ("0%", "50%", "100%")])
+    ]
+    write("plain", "needle", samples)
+    runs, _ = read_runs([tmp_path / "eval"])
+    page = write_report(tmp_path / "out", runs, []).read_text()
+    assert (tmp_path / "out/pictures/needle_map_0.png").read_bytes().startswith(b"\x89PNG")
+    assert "needle: plain" in page
+    assert "cell=" not in page, "cells are in the map, not in the table"
+
+
+def test_costs_by_hand() -> None:
+    told = costs([result(i, {}, right=True) for i in range(1, 3)])
+    assert told == {
+        "seconds": {"decode": 2.0, "generate": 4.0, "own": 2.0},
+        "own_share": 0.25,
+        "mean": {"frames": 32, "tokens_seen": 128, "tokens_kept": 32},
+        "peak_memory_mib": {"process": 102.0},
+    }
+
+
+def test_nothing_to_report(write: Callable[..., Path], tmp_path: Path) -> None:
+    half = write("half", "tiny_world", world(0.0, ()), finish=False)
+    with pytest.raises(DataError, match="no finished results in there, 1 unfinished ones"):
+        read_runs([tmp_path])
+    done = write("done", "tiny_world", world(0.0, ()))
+    (done / "costs.json").unlink()
+    command = [sys.executable, "-m", "recot.evaluation.report", str(tmp_path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, cwd=half)
+    assert told.returncode == 2
+    assert told.stderr.startswith("error: ")
+    assert "can't be reported" in told.stderr
+    assert "Traceback" not in told.stderr
+    assert json.loads((done / "results.json").read_text())["samples"]["failed"] == 1
