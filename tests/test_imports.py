@@ -64,7 +64,7 @@ FENCES = {
     "peft": ("recot.models.lora",),
     "hydra": ("train", "eval", "recot.run", "data_pipelines.prune", "data_pipelines.cache_features"),
 }
-ENTRIES = ("train", "eval", "data_pipelines.prune", "data_pipelines.cache_features")
+ENTRIES = ("train", "eval", "recot.quiz", "data_pipelines.prune", "data_pipelines.cache_features")
 
 
 def module_name(path: Path) -> str:
