@@ -153,12 +153,12 @@ def trainer(folder: Path, *, steps: int, **settings: Any) -> lightning.Trainer:
 
 
 def fit(
-    stage: SmallStage,
-    data: Sequence[tuple[Tensor, Tensor]],
+    stage: lightning.LightningModule,
+    data: Sequence[Any],
     own_trainer: lightning.Trainer,
     *,
     save: Path,
-    val: Sequence[tuple[Tensor, Tensor]] | None = None,
+    val: Sequence[Any] | None = None,
     resume: Path | None = None,
 ) -> None:
     """Train, and save a checkpoint."""

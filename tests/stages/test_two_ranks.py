@@ -13,6 +13,7 @@ import torch
 from recot.checkpoints.reading import read_checkpoint
 from tests.conftest import REPO
 from tests.stages.small_stage import SmallStage, batches, fit, trainer
+from tests.stages.video_stage import video_batch, video_stage
 
 ALL = {"projector": 1e-2, "llm": 1e-3}
 
@@ -27,6 +28,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (made / f"{name}.json").write_text(json.dumps({"losses": stage.losses, "norms": stage.norms}))
     half = SmallStage(lora=False, rates=dict(ALL))
     fit(half, batches(steps=2, per_batch=4), trainer(made, steps=2), save=made / "one_half.ckpt")
+    videos = [video_batch(range(4))] * 2
+    tuned = video_stage(recompute=False)
+    fit(tuned, videos, trainer(made, steps=2), save=made / "video_one.ckpt")
+    (made / "video_one.json").write_text(json.dumps(tuned.norms))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     subprocess.run(
         [*command, str(REPO / "tests/stages/two_ranks.py"), str(made)],
@@ -99,6 +104,18 @@ def test_two_ranks_train_as_one_process(folder: Path, name: str, reference: str)
     assert found[-1] < found[0]
     for own in ranks:
         assert own["norms"] == pytest.approx(expected["norms"][-steps:], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["video_ddp", "video_fsdp"])
+def test_a_rank_with_videos_and_one_with_images_train_as_one_process(folder: Path, name: str) -> None:
+    expected = json.loads((folder / "video_one.json").read_text())
+    for rank in (0, 1):
+        norms = json.loads((folder / f"rank{rank}.json").read_text())[name]["norms"]
+        for step in (0, 1):
+            assert norms[step] == pytest.approx(expected[step], rel=1e-3)
+            assert min(norms[step].values()) > 0
+    parts = {key.split(".")[1] for key in weights(folder / f"{name}.ckpt")}
+    assert parts == {"dts", "projector", "selector", "llm"}
 
 
 def test_ranks_with_different_numbers_of_validation_batches_agree(folder: Path) -> None:

@@ -4,14 +4,16 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from recot.stages.sharding import FullySharded
 from tests.stages.small_stage import SmallStage, batches, fit, trainer
+from tests.stages.video_stage import video_batch, video_stage
 
 
 def main(folder: Path) -> None:
     rank = int(os.environ["RANK"])
-    record = {}
+    record: dict[str, Any] = {}
     for name, sharded, accumulate, lora in (
         ("ddp", False, 1, False),
         ("ddp_accumulated", False, 2, False),
@@ -46,6 +48,18 @@ def main(folder: Path) -> None:
             resume=resume,
         )
         record[name] = {"losses": stage.losses, "norms": stage.norms, "val": stage.val_losses}
+    for name, strategy in (("video_ddp", "ddp"), ("video_fsdp", FullySharded())):
+        # One rank has the videos and more to validate, the other the images, which no selector scores.
+        own = trainer(folder, steps=2, devices=2, strategy=strategy, inference_mode=False)
+        tuned = video_stage(recompute=name == "video_fsdp")
+        fit(
+            tuned,
+            [video_batch([0, 2] if rank == 0 else [1, 3])] * 2,
+            own,
+            save=folder / f"{name}.ckpt",
+            val=[video_batch([0]), video_batch([2])] if rank == 0 else [video_batch([1])],
+        )
+        record[name] = {"norms": tuned.norms}
     (folder / f"rank{rank}.json").write_text(json.dumps(record))
 
 

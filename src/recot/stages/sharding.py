@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DeepSpeedStrategy, ModelParallelStrategy
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
@@ -52,6 +52,21 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     for layer in model.llm.get_decoder().layers:  # type: ignore[union-attr, operator]
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
+
+
+def reach_all(loss: Tensor, model: nn.Module) -> Tensor:
+    """The same loss, with gradients of zero for what a batch didn't use, outside of the language model.
+
+    Ranks exchange gradients of the same weights or wait for each other for ever. A batch of images alone scores
+    nothing, and one of text compresses nothing.
+
+    Args:
+        loss: scalar.
+        model: with a language model ``llm``.
+    """
+    always = {id(p) for p in model.llm.parameters()}  # type: ignore[union-attr]
+    others = [p.flatten()[0] for p in model.parameters() if p.requires_grad and id(p) not in always]
+    return loss + 0.0 * torch.stack(others).sum() if others else loss
 
 
 class FullySharded(ModelParallelStrategy):

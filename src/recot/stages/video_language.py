@@ -28,7 +28,7 @@ from recot.stages.divergence import GradientWatch
 from recot.stages.module_groups import ModuleGroups
 from recot.stages.optimization import warmup_cosine
 from recot.stages.questions import asked, samples_of, visuals_of
-from recot.stages.sharding import shard
+from recot.stages.sharding import reach_all, shard
 from recot.stages.token_mean import TokenMean
 
 
@@ -146,7 +146,7 @@ class VideoLanguageStage(lightning.LightningModule):
             self.log("train/grounding", found, batch_size=len(samples))
             total = total + count * self.grounding_weight * found
         self._gradients.check(total, step=self.global_step, keys=batch.keys)
-        return self.token_mean.loss(self, total, count)
+        return self.token_mean.loss(self, reach_all(total, self.model), count)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Every token of an optimizer step counts alike, whatever micro-batch or rank it was in."""
