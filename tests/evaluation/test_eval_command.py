@@ -14,7 +14,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 
-from recot.evaluation.controls import CONTROLS
+from recot.evaluation.budgets import BUDGETS, settings_name
+from recot.evaluation.controls import CONTROLS, Control
 from recot.evaluation.results import read_samples
 
 REPO = Path(__file__).parents[2]
@@ -94,12 +95,12 @@ def test_a_sweep_over_controls_and_budgets_and_its_report(world: Path, checkpoin
     assert seen == {
         "keep=0.25,frames=8,max_new_tokens=1": quarter,
         "keep=0.5,frames=8,max_new_tokens=1": half,
-        "keep=0.25,frames=8,max_new_tokens=1,video=none": (0, 0),
-        "keep=0.5,frames=8,max_new_tokens=1,video=none": (0, 0),
-        "keep=0.25,frames=8,max_new_tokens=1,selector=random": quarter,
-        "keep=0.5,frames=8,max_new_tokens=1,selector=random": half,
-        "keep=0.25,frames=8,max_new_tokens=1,selector=oracle": quarter,
-        "keep=0.5,frames=8,max_new_tokens=1,selector=oracle": half,
+        "keep=0.25,frames=8,max_new_tokens=1,control=blind": (0, 0),
+        "keep=0.5,frames=8,max_new_tokens=1,control=blind": (0, 0),
+        "keep=0.25,frames=8,max_new_tokens=1,control=random_selector": quarter,
+        "keep=0.5,frames=8,max_new_tokens=1,control=random_selector": half,
+        "keep=0.25,frames=8,max_new_tokens=1,control=oracle_selector": quarter,
+        "keep=0.5,frames=8,max_new_tokens=1,control=oracle_selector": half,
     }
     command = [sys.executable, "-m", "recot.evaluation.report", str(tmp_path / "outputs")]
     made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=540)
@@ -119,6 +120,16 @@ def test_controls_of_the_config_are_those_of_the_package(name: str) -> None:
         cfg = compose("eval", overrides=["evaluation=tiny_world", "checkpoint=x", f"control={name}"])
     assert instantiate(cfg.control) == CONTROLS[name]
     assert set(CONTROL_FILES) == set(CONTROLS)
+
+
+def test_the_name_of_a_run_tells_what_it_sets() -> None:
+    nothing = dict.fromkeys(BUDGETS)
+    assert settings_name(nothing, CONTROLS["none"], "generate") == "plain"
+    assert settings_name(nothing | {"frames": 8}, Control(frames="single"), "likelihood") == (
+        "frames=8,control=single_frame,scoring=likelihood"
+    )
+    own = Control(frames="shuffled", seed=3)
+    assert settings_name(nothing | {"keep": 0.5}, own, "generate") == "keep=0.5,control.frames=shuffled,control.seed=3"
 
 
 # What a user can get wrong -> what the paragraph must say.

@@ -79,16 +79,16 @@ def world(found: float, right: Sequence[int]) -> list[Result | Failure]:
 
 def test_page_of_runs_side_by_side(write: Callable[..., Path], tmp_path: Path) -> None:
     write("keep=0.25", "tiny_world", world(0.6, range(6)))
-    write("keep=0.25,selector=random", "tiny_world", world(0.2, range(2)), selector="random")
-    write("keep=0.25,selector=oracle", "tiny_world", world(1.0, range(8)), selector="oracle")
-    write("keep=0.25,video=none", "tiny_world", world(0.0, range(2)), video="none")
+    write("keep=0.25,control=random_selector", "tiny_world", world(0.2, range(2)), selector="random")
+    write("keep=0.25,control=oracle_selector", "tiny_world", world(1.0, range(8)), selector="oracle")
+    write("keep=0.25,control=blind", "tiny_world", world(0.0, range(2)), video="none")
     write("half", "tiny_world", world(0.0, range(2)), finish=False)
     runs, unfinished = read_runs([tmp_path / "eval"])
     assert [told.label for told in runs] == [
         "keep=0.25",
-        "keep=0.25,selector=oracle",
-        "keep=0.25,selector=random",
-        "keep=0.25,video=none",
+        "keep=0.25,control=blind",
+        "keep=0.25,control=oracle_selector",
+        "keep=0.25,control=random_selector",
     ]
     assert [folder.parent.name for folder in unfinished] == ["half"]
     page = write_report(tmp_path / "out", runs, unfinished).read_text()

@@ -14,11 +14,12 @@ from recot.evaluation.answerer import Answered, PromptOf
 from recot.evaluation.controls import CONTROLS, Control
 from recot.evaluation.evidence import normalised_gain, seen
 from recot.evaluation.items import Item, Needle, Result
-from recot.evaluation.processes import Place, run
+from recot.evaluation.processes import run
 from recot.evaluation.results import ResultsFolder, read_samples
 from recot.evaluation.runner import ModelUse, answer_items, by_video, evaluate, folder_hash
 from recot.evaluation.suites import TinyWorld
 from tests.evaluation.conftest import INFERENCE
+from tests.evaluation.failing_process import fail_on
 
 
 def use(checkpoint: Path, **changes: Any) -> ModelUse:
@@ -65,11 +66,11 @@ def test_results_are_the_same_on_two_processes(suite: TinyWorld, checkpoint: Pat
         assert one == two
         assert [line["id"] for line in one] == [item.id for item in suite.load()]
         assert reports[0][name]["figures"] == reports[1][name]["figures"]
-    costs = json.loads((tmp_path / "2/again/costs.json").read_text())
+    costs = json.loads((tmp_path / "2/tiny_world/costs.json").read_text())
     assert costs["mean"]["frames"] == 32
     assert 0 < costs["own_share"] < 1
     assert set(costs["seconds"]) == {"probe", "decode", "compress", "select", "generate", "own"}
-    lines = read_samples(tmp_path / "2/again/samples.jsonl").results.values()
+    lines = read_samples(tmp_path / "2/tiny_world/samples.jsonl").results.values()
     assert costs["seconds"]["own"] == pytest.approx(sum(own.saw["seconds"]["own"] for own in lines))  # type: ignore[index]
 
 
@@ -162,15 +163,6 @@ def test_the_hash_of_a_checkpoint_is_of_its_content(checkpoint: Path, tmp_path: 
     assert folder_hash(tmp_path / "a") == folder_hash(tmp_path / "b") != folder_hash(tmp_path / "c")
     with pytest.raises(DataError, match=r"checkpoint=\S+final.ckpt: no such folder. Give a model's folder"):
         folder_hash(tmp_path / "final.ckpt")
-
-
-def fail_on(rank: int, kind: type[Exception], place: Place) -> None:
-    """In a child: one fails, the others would take for ever."""
-    if place.rank == rank:
-        raise kind("full")
-    import time
-
-    time.sleep(600)
 
 
 def test_a_mistake_in_one_process_ends_all() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from recot.checkpoints.inference import Inference
 from recot.errors import ConfigError
-from recot.evaluation.controls import Control
+from recot.evaluation.controls import CONTROLS, Control
 
 BUDGETS = ("keep", "budget", "fps", "frames", "max_frames", "max_new_tokens")
 """Keys of a run's settings."""
@@ -56,9 +56,14 @@ def with_budgets(
 
 
 def settings_name(budgets: Mapping[str, Any], control: Control, scoring: str) -> str:
-    """What a run sets, as the name of its folder: ``keep=0.25,video=none``; ``plain`` if nothing."""
+    """What a run sets, as the name of its folder: ``keep=0.25,control=blind``; ``plain`` if nothing."""
     given = {name: value for name, value in budgets.items() if value is not None}
-    given |= {f.name: value for f in fields(control) if (value := getattr(control, f.name)) != f.default}
+    known = [name for name, own in CONTROLS.items() if own == control]
+    if known:
+        given["control"] = known[0]
+    else:
+        changed = {f.name: value for f in fields(control) if (value := getattr(control, f.name)) != f.default}
+        given |= {f"control.{name}": value for name, value in changed.items()}
     if scoring != "generate":
         given["scoring"] = scoring
-    return ",".join(f"{name}={value}" for name, value in given.items()) or "plain"
+    return ",".join(f"{name}={value}" for name, value in given.items() if value != "none") or "plain"

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from recot.evaluation.aggregation import Figure as Estimate
+from recot.evaluation.budgets import BUDGETS
 from recot.evaluation.items import Result
 from recot.evaluation.pictures import write_png
 from recot.evaluation.report.runs import Told
@@ -20,7 +21,6 @@ MOST_BARS = 8
 """Runs side by side in a picture of bars; the table has all."""
 EXAMPLES = 8
 """Timelines of right, and of wrong answers."""
-_BUDGETS = ("keep", "budget", "fps", "frames", "max_frames")
 
 
 def budget_chart(runs: Sequence[Told], by: str, path: Path) -> None:
@@ -156,7 +156,7 @@ def _draw(axes: Axes, rows: list[_Timeline]) -> None:
 def _without_budgets(label: str) -> str:
     """A run's label without what it says of budgets."""
     words = label.split(" ")
-    parts = [part for part in words[-1].split(",") if part.split("=")[0] not in _BUDGETS]
+    parts = [part for part in words[-1].split(",") if part.split("=")[0] not in BUDGETS]
     return " ".join([*words[:-1], ",".join(parts) or "plain"])
 
 
@@ -170,4 +170,4 @@ def _errors(estimates: Sequence[Estimate]) -> np.ndarray:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(fontsize="x-small", loc="best")
+    axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))

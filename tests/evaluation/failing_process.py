@@ -1,0 +1,12 @@
+"""What a child process does in a test of what happens when one fails."""
+
+import time
+
+from recot.evaluation.processes import Place
+
+
+def fail_on(rank: int, kind: type[Exception], place: Place) -> None:
+    """One fails; the others would take for ever."""
+    if place.rank == rank:
+        raise kind("full")
+    time.sleep(600)
