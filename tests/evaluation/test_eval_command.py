@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 
 from recot.evaluation.budgets import BUDGETS, settings_name
@@ -166,6 +167,7 @@ def test_mistakes_get_one_paragraph(
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setattr(sys, "argv", ["eval.py", *given])
     GlobalHydra.instance().clear()
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # the command sets it: other tests must not see that
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(REPO / "src/eval.py"), run_name="__main__")
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
