@@ -14,10 +14,10 @@ from recot.evaluation.answerer import Answered, PromptOf
 from recot.evaluation.controls import CONTROLS, Control
 from recot.evaluation.evidence import normalised_gain, seen
 from recot.evaluation.items import Item, Needle, Result
-from recot.evaluation.processes import run
+from recot.evaluation.processes import Place, run
 from recot.evaluation.results import ResultsFolder, read_samples
-from recot.evaluation.runner import ModelUse, answer_items, by_video, evaluate, folder_hash
-from recot.evaluation.suites import TinyWorld
+from recot.evaluation.runner import ModelUse, answer_items, answer_share, by_video, evaluate, folder_hash, prepare
+from recot.evaluation.suites import NeedleInAHaystack, TinyWorld
 from tests.evaluation.conftest import INFERENCE
 from tests.evaluation.failing_process import fail_on
 
@@ -74,6 +74,19 @@ def test_results_are_the_same_on_two_processes(suite: TinyWorld, checkpoint: Pat
     assert costs["seconds"]["own"] == pytest.approx(sum(own.saw["seconds"]["own"] for own in lines))  # type: ignore[index]
 
 
+def test_processes_need_not_start_together(suite: TinyWorld, checkpoint: Path, tmp_path: Path) -> None:
+    """One has finished its share before the other looks at what is left."""
+    blind = use(checkpoint, control=CONTROLS["blind"])
+    task = prepare("tiny_world", suite, blind, tmp_path)
+    answer_share([task], blind, Place(0, 2, 0))
+    first = set(task.results().read().results)
+    answer_share([task], blind, Place(1, 2, 1))
+    assert 0 < len(first) < len(task.asked)
+    assert task.left() == []
+    lines = (tmp_path / "tiny_world/samples.jsonl").read_text().splitlines()
+    assert len(lines) == len(task.asked), "none is asked twice"
+
+
 def test_a_finished_run_needs_no_model_and_another_one_is_refused(
     suite: TinyWorld, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -109,6 +122,18 @@ def test_missing_videos_are_listed_and_blind_runs_need_none(world: Path, checkpo
         "scored": report["samples"]["all"],
         "failed": 0,
     }
+
+
+def test_needles_in_one_haystack_cost_one_reading(world: Path, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/hay.mp4").symlink_to(world / "000000.mp4")
+    suite = NeedleInAHaystack(videos=tmp_path / "videos", lengths=[16, 32], depths=2, needles=1, frames=1, seed=0)
+    report = evaluate({"needle": suite}, use(checkpoint), tmp_path / "results", processes=1)["needle"]
+    assert report["samples"] == {"all": 16, "scored": 16, "failed": 0}
+    assert {"cell=16, 0%", "cell=32, 100%", "evidence_recall"} <= report["figures"].keys()
+    results = read_samples(tmp_path / "results/needle/samples.jsonl").results.values()
+    assert {(own.groups["length"], own.saw["frames"]) for own in results} == {(("16",), 16), (("32",), 32)}
+    assert sum("probe" in own.saw["seconds"] for own in results) == 2  # type: ignore[operator]
 
 
 def test_a_damaged_video_fails_alone_and_is_tried_again(suite: TinyWorld, tmp_path: Path) -> None:

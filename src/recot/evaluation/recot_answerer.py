@@ -51,13 +51,7 @@ class RecotAnswerer:
     """
 
     def __init__(self, model: VideoLM, inference: Inference, *, control: Control, scoring: Scoring) -> None:
-        if scoring not in get_args(Scoring):
-            raise ConfigError(f"scoring={scoring!r}: use one of {', '.join(get_args(Scoring))}")
-        if control.selector == "oracle" and (control.video != "own" or control.frames == "shuffled"):
-            raise ConfigError(
-                f"control.selector=oracle with control.video={control.video}, control.frames={control.frames}: the "
-                "evidence isn't where the oracle would keep it. Use another selector, or the video as it is."
-            )
+        check_use(control, scoring)
         self._model = model
         self._inference = inference
         self._control = control
@@ -170,6 +164,21 @@ class RecotAnswerer:
         """(L,) int64"""
         ids = self._model.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return torch.tensor(ids, dtype=torch.int64)
+
+
+def check_use(control: Control, scoring: str) -> None:
+    """Refuse settings that make no sense.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    if scoring not in get_args(Scoring):
+        raise ConfigError(f"scoring={scoring!r}: use one of {', '.join(get_args(Scoring))}")
+    if control.selector == "oracle" and (control.video != "own" or control.frames == "shuffled"):
+        raise ConfigError(
+            f"control.selector=oracle with control.video={control.video}, control.frames={control.frames}: the "
+            "evidence isn't where the oracle would keep it. Use another selector, or the video as it is."
+        )
 
 
 def _rounded(span: Span) -> list[float]:

@@ -21,7 +21,7 @@ from recot.evaluation.evidence import with_evidence
 from recot.evaluation.items import Failure, Item, data_hash, share
 from recot.evaluation.processes import Place, parent_is_gone, run, torchrun_place
 from recot.evaluation.progress import Progress
-from recot.evaluation.recot_answerer import RecotAnswerer, Scoring
+from recot.evaluation.recot_answerer import RecotAnswerer, Scoring, check_use
 from recot.evaluation.results import ResultsFolder
 from recot.evaluation.suites import Benchmark, NeedleInAHaystack
 from recot.evaluation.suites.base import missing_videos
@@ -77,10 +77,13 @@ class Task:
         """
         return ResultsFolder(self.folder, self.run)
 
-    def left(self) -> list[Item]:
-        """Questions without an answer. Those that failed before are tried again."""
+    def left(self, rank: int = 0, world: int = 1) -> list[Item]:
+        """A process' questions without an answer. Those that failed before are tried again.
+
+        All are shared, not those that are left: processes look at different times.
+        """
         done = self.results().read().results.keys() | {failure.id for failure in self.missing}
-        return [item for item in self.asked if item.id not in done]
+        return [item for item in share(self.asked, rank, world) if item.id not in done]
 
 
 def evaluate(
@@ -100,6 +103,7 @@ def evaluate(
     Raises:
         RecotError: for anything that the data, the settings or the disk make impossible.
     """
+    check_use(use.control, use.scoring)
     tasks = {name: prepare(name, suite, use, folder) for name, suite in suites.items()}
     place = torchrun_place()
     first = place is None or place.rank == 0
@@ -143,7 +147,7 @@ def prepare(name: str, suite: AnySuite, use: ModelUse, folder: Path) -> Task:
 
 def answer_share(tasks: Sequence[Task], use: ModelUse, place: Place) -> None:
     """One process' part of all suites; the model is loaded if there is anything to do."""
-    shares = [share(task.left(), place.rank, place.world) for task in tasks]
+    shares = [task.left(place.rank, place.world) for task in tasks]
     if not any(shares):
         return
     model, _ = load_video_lm(use.folder, device=place.device())
