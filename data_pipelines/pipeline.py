@@ -46,7 +46,8 @@ def prune(config: PruneConfig, models: Models) -> Summary:
 
     Raises:
         ConfigError: for impossible values.
-        DataError: if the source or the output can't be used, if another process is making it, or if no video is left.
+        DataError: if the source or the output can't be used, if another process is making it, or if no video is left
+            to write.
     """
     config.check()
     frames_setting(config)  # impossible values are told before anything is measured
@@ -125,7 +126,8 @@ def _decide(scored: Scored, config: PruneConfig) -> tuple[Scored, Decisions]:
     """What to keep. A kept video whose frames can't be sampled is lost alone, and then all is decided again."""
     while True:
         decisions = decide(scored.videos, scored.samples, config.pruning.policy)
-        _require_some(config, scored.videos, decisions)
+        if config.write_shards:
+            _require_some(config, scored.videos, decisions)
         failures = sample_kept(config, scored, decisions)
         if not failures:
             return scored, decisions

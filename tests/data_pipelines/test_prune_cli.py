@@ -55,6 +55,22 @@ def test_relative_paths_and_no_litter(finished: Path) -> None:
     assert "Nothing to do" in again.stdout
 
 
+def test_a_sweep_of_thresholds_measures_nothing_again(finished: Path, tmp_path: Path) -> None:
+    """The six videos have 6 to 16 frames; a policy that keeps nothing doesn't end the sweep."""
+    scores = {path: path.stat().st_mtime_ns for path in (finished / "outputs").rglob("*.parquet")}
+    assert len(scores) == 36
+    outputs = f"output={tmp_path}/${{hydra:job.num}}"
+    sweep = ["pruning.policy.rules.too_few_frames.min=4,10,1000", "write_shards=false"]
+    done = run(finished, "-m", *ARGUMENTS, outputs, *sweep)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads((tmp_path / str(job) / "summary.json").read_text()) for job in range(3)]
+    assert [summary["videos"]["kept"] for summary in found] == [6, 4, 0]
+    assert [summary["video_reasons"].get("too_few_frames", 0) for summary in found] == [0, 12, 36]
+    assert all((tmp_path / str(job) / "report.html").is_file() for job in range(3))
+    assert {path: path.stat().st_mtime_ns for path in (finished / "outputs").rglob("*.parquet")} == scores
+    assert sorted(p.name for p in finished.iterdir()) == ["clips", "deep", "outputs"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
