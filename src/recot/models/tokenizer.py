@@ -7,6 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from recot.errors import ConfigError, DataError
+from recot.models.quiet import quiet
 
 END_OF_TEXT = "<|endoftext|>"
 SPECIAL_TOKENS = (
@@ -80,7 +81,8 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
         DataError: if there is none.
     """
     try:
-        return AutoTokenizer.from_pretrained(str(path))
+        with quiet():  # a whole model's config.json beside the tokenizer is none that transformers knows
+            return AutoTokenizer.from_pretrained(str(path))
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: no tokenizer could be loaded from there. Give a hub name (downloaded once, needs a network) or "

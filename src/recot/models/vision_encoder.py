@@ -4,8 +4,6 @@ Legend: F frames, S encoder input size in pixels, P patches a side, h w token gr
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,10 +11,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 from transformers import SiglipVisionConfig, SiglipVisionModel
-from transformers.utils import logging
 
 from recot.errors import ConfigError, DataError
 from recot.models.preprocess import normalise
+from recot.models.quiet import quiet
 
 
 class FrozenVisionEncoder(nn.Module):
@@ -117,7 +115,7 @@ def pretrained_encoder(
         DataError: if the weights can't be found or lack keys of the tower.
     """
     try:
-        with _quiet():  # the text tower in the file, which isn't loaded, is no reason to warn
+        with quiet():  # the text tower in the file, which isn't loaded, is no reason to warn
             tower, info = SiglipVisionModel.from_pretrained(
                 name_or_path, dtype=getattr(torch, dtype), output_loading_info=True, use_safetensors=True
             )
@@ -134,17 +132,6 @@ def pretrained_encoder(
         )
     layers = tower.config.num_hidden_layers - drop_layers
     return FrozenVisionEncoder(tower, layers=layers, grid=grid, chunk_frames=chunk_frames)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings of transformers; what matters of them is checked and raised."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def seeded_encoder(
