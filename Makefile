@@ -31,6 +31,8 @@ demo: setup
 	$(BIN)/python -m recot.checkpoints.export stage $(DEMO)/4_sft_lora/checkpoints/final.ckpt $(DEMO)/model
 	$(BIN)/python -m recot.tiny_world --out $(DEMO)/unseen --videos 1 --frames 512 --seed 1 --split test
 	$(BIN)/python -m recot.quiz $(DEMO)/unseen/videos/000000.json --checkpoint $(DEMO)/model --plots $(DEMO)/answers
+	$(BIN)/python -m recot.tiny_world --out $(DEMO)/exam --videos 16 --frames 64 --seed 2 --split test
+	$(BIN)/python src/eval.py evaluation=tiny_world evaluation.tiny_world.annotations=$(DEMO)/exam/videos evaluation.tiny_world.videos=$(DEMO)/exam/videos checkpoint=$(DEMO)/model results=$(DEMO)/eval
 
 prune-data: setup
 	$(BIN)/python data_pipelines/prune.py $(ARGS)
@@ -53,6 +55,9 @@ lint: setup
 # make bench VIDEOS=<folder of clips>
 bench: setup
 	$(BIN)/python benchmarks/dts.py
+	$(BIN)/python benchmarks/full_size.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/selector.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/long_video.py
 	$(BIN)/python benchmarks/decode.py $(VIDEOS)
 	$(BIN)/python benchmarks/dataloader.py $(VIDEOS)
 	$(BIN)/python benchmarks/recot_ablation.py --videos $(VIDEOS) --work outputs/recot_ablation
