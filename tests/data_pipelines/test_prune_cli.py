@@ -23,7 +23,7 @@ ARGUMENTS = ["source=clips", "val_fraction=0.3", "workers=1"]
 
 
 def run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PRUNE, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300)
+    return subprocess.run([*PRUNE, *arguments], cwd=cwd, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_a_run_that_is_broken_off_in_any_way_ends_in_the_same_bytes(finished: Pa
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         break_off(process)
-        said = process.communicate(timeout=120)[0].decode()
+        said = process.communicate(timeout=300)[0].decode()
         assert not output.exists()
         return process.returncode, said
 
@@ -170,7 +170,7 @@ def test_two_runs_into_one_output(clips: Path, tmp_path: Path) -> None:
         subprocess.Popen([*PRUNE, "source=clips", "output=out"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    errors = [process.communicate(timeout=120)[1] for process in both]
+    errors = [process.communicate(timeout=300)[1] for process in both]
     codes = [process.returncode for process in both]
     assert sorted(codes) in ([0, 2], [0, 0])  # [0, 0] if the second one started after the first was done
     assert all("Another process is writing" in error for error, code in zip(errors, codes, strict=True) if code), errors
