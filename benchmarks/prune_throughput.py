@@ -62,6 +62,7 @@ def whole(folder: Path, workers: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, str(REPO / "data_pipelines/prune.py"), f"source={folder}", f"output={scratch}/out"]
         command += [f"scores={scratch}/scores", f"workers={workers}", "pruning=none"]
+        others = set(_descendants())  # of multiprocessing
         before, start = _cpu_of_ended(), time.monotonic()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         peak = [0.0]
@@ -74,7 +75,7 @@ def whole(folder: Path, workers: int) -> dict[str, float]:
         watch.join()
         if code:
             raise RuntimeError(f"{' '.join(command)} ended with {code}")
-        while _descendants():  # those whose parent ended before them are ours
+        while set(_descendants()) - others:  # those whose parent ended before them are ours
             with suppress(ChildProcessError):
                 os.waitpid(-1, os.WNOHANG)
             time.sleep(0.05)
