@@ -1,6 +1,9 @@
 """Runs of suites into results folders: what is asked, listed, resumed and refused, and by how many processes."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -204,6 +207,22 @@ def test_under_torchrun_the_processes_are_its_own(monkeypatch: pytest.MonkeyPatc
         run(partial(fail_on, 1, DataError), 2)
     with pytest.raises(DataError, match="full"):
         run(partial(fail_on, 1, DataError), 1)
+
+
+def test_torchrun_s_processes_wait_for_each_other(tmp_path: Path) -> None:
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = Path(__file__).with_name("meeting_process.py")
+    done = subprocess.run(
+        [sys.executable, *command, str(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=540,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    told = sorted(done.stdout.splitlines())
+    assert told == ["False ['0 of 2', '1 of 2']", "True ['0 of 2', '1 of 2']"], "one sums up, when both are done"
 
 
 def results(values: Sequence[float]) -> dict[str, Result]:
