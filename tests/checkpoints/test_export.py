@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 import recot.run  # noqa: F401  # its resolvers
 from recot.checkpoints.export import main
 from recot.checkpoints.hf_folder import load_video_lm
-from recot.models.lora import lora_parameters
+from recot.models.llm import pretrained_llm
+from recot.models.lora import load_adapter, lora_parameters
 from recot.models.selection import KeepRule
 from recot.models.video_lm import VideoLM
 from recot.video_io import FrameSampling
@@ -73,6 +74,22 @@ def test_every_stage_is_exported_with_its_logits(tmp_path: Path, experiment: str
 
 def plain(model: VideoLM) -> list[str]:
     return [name for name, _ in model.named_parameters() if ".lora_" not in name]
+
+
+def test_adapters_are_exported_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the base that they were trained on, they make the language model of the stage."""
+    checkpoint, model = trained(tmp_path, "sft_lora")
+    main(["adapter", str(checkpoint), str(tmp_path / "adapter")])
+    llm = pretrained_llm(name_or_path=str(BACKBONES / "llm"))
+    load_adapter(llm, tmp_path / "adapter")
+    expected, got = lora_parameters(model.llm), lora_parameters(llm)
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    without, _ = trained(tmp_path, "projector_align")
+    with pytest.raises(SystemExit):
+        main(["adapter", str(without), str(tmp_path / "none")])
+    assert "trained without adapters" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_dtype_is_chosen_and_backbones_may_have_moved(tmp_path: Path) -> None:

@@ -44,15 +44,21 @@ _KNOWN: dict[str, Callable[..., Any]] = {
 
 
 def video_lm_of_run(
-    checkpoint: Path, generation: GenerationSettings, *, llm: str | None = None, vision_encoder: str | None = None
+    checkpoint: Path,
+    generation: GenerationSettings,
+    *,
+    llm: str | None = None,
+    vision_encoder: str | None = None,
+    merged: bool = True,
 ) -> tuple[VideoLM, Inference]:
-    """The trained model, adapters merged, and how its validation used it.
+    """The trained model and how its validation used it.
 
     Args:
         checkpoint: of a stage that trains a ``VideoLM``.
         generation: how it is to reply.
         llm: where the language model that the stage started from is; None for where it was in training.
         vision_encoder: where the vision encoder is, likewise.
+        merged: whether adapters become part of the language model's weights, or stay what they are.
 
     Returns:
         The model in inference mode, and its settings.
@@ -82,7 +88,7 @@ def video_lm_of_run(
     if lora is not None:
         add_lora(model.llm, _made(lora, checkpoint), seed=0)  # the checkpoint has the adapters' weights
     init_from(model, checkpoint)
-    if lora is not None:
+    if lora is not None and merged:
         model.llm = merge(model.llm)
     inference = Inference(
         frame_size=(height, width),
