@@ -83,7 +83,7 @@ def test_a_killed_run_goes_on_where_it_was(world: Path, checkpoint: Path, tmp_pa
 
 
 def test_a_sweep_over_controls_and_budgets_and_its_report(world: Path, checkpoint: Path, tmp_path: Path) -> None:
-    given = arguments(world, checkpoint, "control=none,blind,random_selector,oracle_selector", "keep=0.25,0.5")
+    given = arguments(world, checkpoint, "control=none,blind", "keep=0.25,0.5")
     swept = start(tmp_path, "-m", *given, "frames=8", "max_new_tokens=1")
     _, err = swept.communicate(timeout=540)
     assert swept.returncode == 0, err
@@ -92,22 +92,16 @@ def test_a_sweep_over_controls_and_budgets_and_its_report(world: Path, checkpoin
     for folder in model.iterdir():
         results = read_samples(folder / "tiny_world/samples.jsonl").results.values()
         (seen[folder.name],) = {(own.saw["frames"], own.saw["tokens_kept"]) for own in results}
-    half, quarter = (8, 16), (8, 8)
     assert seen == {
-        "keep=0.25,frames=8,max_new_tokens=1": quarter,
-        "keep=0.5,frames=8,max_new_tokens=1": half,
+        "keep=0.25,frames=8,max_new_tokens=1": (8, 8),
+        "keep=0.5,frames=8,max_new_tokens=1": (8, 16),
         "keep=0.25,frames=8,max_new_tokens=1,control=blind": (0, 0),
         "keep=0.5,frames=8,max_new_tokens=1,control=blind": (0, 0),
-        "keep=0.25,frames=8,max_new_tokens=1,control=random_selector": quarter,
-        "keep=0.5,frames=8,max_new_tokens=1,control=random_selector": half,
-        "keep=0.25,frames=8,max_new_tokens=1,control=oracle_selector": quarter,
-        "keep=0.5,frames=8,max_new_tokens=1,control=oracle_selector": half,
     }
     command = [sys.executable, "-m", "recot.evaluation.report", str(tmp_path / "outputs")]
     made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=540)
     assert made.returncode == 0, made.stderr
     page = (tmp_path / "outputs/report.html").read_text()
-    assert page.count("normalised gain") == 1
     assert all(name in page for name in seen)
     assert "http" not in page.replace('http-equiv="Content-Security-Policy"', ""), "it opens offline"
     pictures = {path.name for path in (tmp_path / "outputs/pictures").iterdir()}

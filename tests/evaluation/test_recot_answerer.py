@@ -254,6 +254,20 @@ def test_a_video_that_is_too_long_fails_by_itself(suite: TinyWorld, items: list[
     assert refused.value.reason == "too_long"
 
 
+def test_a_video_that_no_memory_is_left_for_fails_by_itself(
+    suite: TinyWorld, items: list[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = tiny_video_lm()
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 80 GiB")
+
+    monkeypatch.setattr(full, "join", fail)
+    with pytest.raises(VideoError, match="tried to allocate 80 GiB") as refused:
+        answer(full, suite, items[0], Control())
+    assert refused.value.reason == "out_of_memory"
+
+
 @pytest.mark.parametrize(
     ("control", "scoring", "expected"),
     [

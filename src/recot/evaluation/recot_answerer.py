@@ -66,8 +66,19 @@ class RecotAnswerer:
 
         Raises:
             ConfigError: if likelihoods are to be scored of a question whose options have no letters.
-            VideoError: if the video can't be used; ``too_long`` if it and the prompt are for the language model.
+            VideoError: if the video can't be used; ``too_long`` if it and the prompt are for the language model,
+                ``out_of_memory`` if they are for the GPU.
         """
+        try:
+            return self._answer(item, prompt_of)
+        except torch.OutOfMemoryError as error:
+            raise VideoError(
+                str(item.video),
+                "out_of_memory",
+                f"the GPU has too little memory: lower frames, max_frames, keep or budget ({error})",
+            ) from error
+
+    def _answer(self, item: Item, prompt_of: PromptOf) -> Answered:
         usage = Usage(next(self._model.parameters()).device)
         shown = None if self._control.video == "none" else self._videos.read(item, usage)
         prompt = self._tokenized(prompt_of(() if shown is None else shown.times_s.tolist()), video=shown is not None)
