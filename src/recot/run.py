@@ -67,6 +67,8 @@ def launch(main: Callable[[], None]) -> None:
         if error.errno not in _UNWRITABLE:
             raise
         _give_up(_unwritable(error))
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR", None)  # it is no business of what the caller does next
 
 
 class SamplesFailed(Exception):
