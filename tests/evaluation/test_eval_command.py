@@ -28,16 +28,19 @@ def arguments(world: Path, checkpoint: Path, *more: str) -> list[str]:
     return ["evaluation=tiny_world", f"checkpoint={checkpoint}", *places, *more]
 
 
-def start(folder: Path, *given: str) -> subprocess.Popen[str]:
-    environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"} | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
+def environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"} | {"OMP_NUM_THREADS": "1"}
+
+
+def command(folder: Path, *given: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, str(REPO / "src/eval.py"), *given],
         cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        env=environment(),
+        capture_output=True,
         text=True,
-        start_new_session=True,
+        timeout=900,
+        check=False,
     )
 
 
@@ -53,8 +56,15 @@ def test_a_killed_run_goes_on_where_it_was(world: Path, checkpoint: Path, tmp_pa
         (videos / path.name).symlink_to(path)
     given = arguments(videos, checkpoint, "max_new_tokens=1", f"results={tmp_path / 'results'}")
     # Each question in every rotation of its options: enough of them for a kill to come in between.
-    killed = start(tmp_path, *given, "control=circular_options")
-    deadline = time.monotonic() + 540
+    killed = subprocess.Popen(
+        [sys.executable, str(REPO / "src/eval.py"), *given, "control=circular_options"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 900
     samples = None
     while samples is None or lines(samples) < 3:
         assert killed.poll() is None, "it ended before it was killed"
@@ -62,15 +72,14 @@ def test_a_killed_run_goes_on_where_it_was(world: Path, checkpoint: Path, tmp_pa
         samples = next(tmp_path.glob("results/*/*/tiny_world/samples.jsonl"), None)
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    killed.wait()
     done = [line for line in samples.read_text().splitlines(keepends=True) if line.endswith("\n")]
     assert not (samples.parent / "results.json").exists()
     (videos / "000001.mp4").unlink()
-    again = start(tmp_path, *given, "control=circular_options")
-    out, err = again.communicate(timeout=540)
-    assert again.returncode == 3, err
-    assert "samples failed and have no score" in err
-    assert "tiny_world: " in out
+    again = command(tmp_path, *given, "control=circular_options")
+    assert again.returncode == 3, again.stderr
+    assert "samples failed and have no score" in again.stderr
+    assert "tiny_world: " in again.stdout
     written = samples.read_text().splitlines(keepends=True)
     assert set(done) <= set(written), "what was finished stays as it was"
     ids = [json.loads(line)["id"] for line in written]
@@ -84,9 +93,8 @@ def test_a_killed_run_goes_on_where_it_was(world: Path, checkpoint: Path, tmp_pa
 
 def test_a_sweep_over_controls_and_budgets_and_its_report(world: Path, checkpoint: Path, tmp_path: Path) -> None:
     given = arguments(world, checkpoint, "control=none,blind", "keep=0.25,0.5")
-    swept = start(tmp_path, "-m", *given, "frames=8", "max_new_tokens=1")
-    _, err = swept.communicate(timeout=540)
-    assert swept.returncode == 0, err
+    swept = command(tmp_path, "-m", *given, "frames=8", "max_new_tokens=1")
+    assert swept.returncode == 0, swept.stderr
     (model,) = (tmp_path / "outputs/eval").iterdir()
     seen = {}
     for folder in model.iterdir():
@@ -98,8 +106,8 @@ def test_a_sweep_over_controls_and_budgets_and_its_report(world: Path, checkpoin
         "keep=0.25,frames=8,max_new_tokens=1,control=blind": (0, 0),
         "keep=0.5,frames=8,max_new_tokens=1,control=blind": (0, 0),
     }
-    command = [sys.executable, "-m", "recot.evaluation.report", str(tmp_path / "outputs")]
-    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=540)
+    report = [sys.executable, "-m", "recot.evaluation.report", str(tmp_path / "outputs")]
+    made = subprocess.run(report, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=900)
     assert made.returncode == 0, made.stderr
     page = (tmp_path / "outputs/report.html").read_text()
     assert all(name in page for name in seen)

@@ -217,7 +217,7 @@ def test_torchrun_s_processes_wait_for_each_other(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=540,
+        timeout=900,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
