@@ -1,8 +1,6 @@
 """The page about runs, from results folders that are written here."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from recot.errors import DataError
 from recot.evaluation.costs import costs, write_costs
 from recot.evaluation.evidence import with_evidence
 from recot.evaluation.items import Failure, Item, Result
+from recot.evaluation.report.__main__ import main
 from recot.evaluation.report.page import write_report
 from recot.evaluation.report.runs import gains, read_runs
 from recot.evaluation.results import ResultsFolder
@@ -135,16 +134,16 @@ def test_costs_by_hand() -> None:
     }
 
 
-def test_nothing_to_report(write: Callable[..., Path], tmp_path: Path) -> None:
-    half = write("half", "tiny_world", world(0.0, ()), finish=False)
+def test_nothing_to_report(write: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("half", "tiny_world", world(0.0, ()), finish=False)
     with pytest.raises(DataError, match="no finished results in there, 1 unfinished ones"):
         read_runs([tmp_path])
     done = write("done", "tiny_world", world(0.0, ()))
     (done / "costs.json").unlink()
-    command = [sys.executable, "-m", "recot.evaluation.report", str(tmp_path)]
-    told = subprocess.run(command, capture_output=True, text=True, check=False, cwd=half)
-    assert told.returncode == 2
-    assert told.stderr.startswith("error: ")
-    assert "can't be reported" in told.stderr
-    assert "Traceback" not in told.stderr
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path)])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert "can't be reported" in told
     assert json.loads((done / "results.json").read_text())["samples"]["failed"] == 1
