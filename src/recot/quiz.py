@@ -19,9 +19,7 @@ from recot.errors import DataError, report_errors
 def main(arguments: list[str] | None = None) -> None:
     """Ask questions with options, each of another task, and say what would be right."""
     parser = argparse.ArgumentParser(prog="python -m recot.quiz", description="Questions with known answers.")
-    parser.add_argument(
-        "truth", metavar="VIDEO.json", type=Path, help="of a tiny world, beside VIDEO.mp4"
-    )
+    parser.add_argument("truth", metavar="VIDEO.json", type=Path, help="of a tiny world, beside VIDEO.mp4")
     parser.add_argument("--checkpoint", type=Path, help="model (default: the tiny demo's)")
     parser.add_argument("--questions", type=int, default=3, metavar="N", help="how many")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw what was kept of the video for each")
