@@ -123,7 +123,7 @@ def test_greedy_replies_are_those_of_transformers(seed: int, attention: str) -> 
     reply = generate(llm, TOKENIZER, embed(llm, ids), GenerationSettings(max_new_tokens=30, prefill_chunk=8))
     theirs = llm.generate(ids[None], do_sample=False, max_new_tokens=30, eos_token_id=TOKENIZER.eos_token_id)
     assert list(reply.ids) == theirs[0, PROMPT:].tolist()
-    assert len(set(reply.ids)) > 2
+    assert len(set(reply.ids)) > 1, "one token over and over would show little"
 
 
 @pytest.fixture(scope="module")
