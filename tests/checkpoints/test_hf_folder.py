@@ -119,12 +119,14 @@ def test_every_argument_of_every_part_comes_back(model: VideoLM, tmp_path: Path)
         selector=Selector(width=width, heads=2, layout="official", gradient="additive", time_tokens=7, chunk_groups=2),
         llm=llm,
         query="prompt",
+        max_tokens=5000,
     )
     unusual.vision_encoder.chunk_frames = 5
     save_video_lm(randomised(unusual), tmp_path / "unusual", INFERENCE)
     loaded, _ = load_video_lm(tmp_path / "unusual")
     assert torch.equal(logits(loaded), logits(unusual))
     assert (loaded.vision_encoder.chunk_frames, loaded.dts.chunk_groups, loaded.selector.chunk_groups) == (5, 3, 2)
+    assert loaded.max_tokens == 5000
     assert 5 in loaded.llm.generation_config.eos_token_id
     save_video_lm(loaded, tmp_path / "again", INFERENCE)
     assert (tmp_path / "again" / "config.json").read_bytes() == (tmp_path / "unusual" / "config.json").read_bytes()

@@ -148,4 +148,6 @@ def test_impossible_rates(rates: dict[str, Any], message: str) -> None:
 
 
 def test_parts_that_are_not_there_may_be_frozen() -> None:
-    ModuleGroups(Model(selector=Uniform()), {"projector": 1e-3, "lora": None, "selector": None})
+    groups = ModuleGroups(Model(selector=Uniform()), {"projector": 1e-3, "lora": None, "selector": None})
+    trained = {name for name, p in groups.model.named_parameters() if p.requires_grad}
+    assert trained == {f"projector.{name}" for name, _ in groups.model.projector.named_parameters()}

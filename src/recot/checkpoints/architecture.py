@@ -52,7 +52,7 @@ LLM_FIELDS = (
     "eos_token_id",
     "pad_token_id",
 )
-ARCHITECTURE_FIELDS = ("vision_encoder", "dts", "projector", "selector", "llm", "query")
+ARCHITECTURE_FIELDS = ("vision_encoder", "dts", "projector", "selector", "llm", "query", "max_tokens")
 
 
 def architecture_of(model: VideoLM) -> dict[str, Any]:
@@ -82,6 +82,7 @@ def architecture_of(model: VideoLM) -> dict[str, Any]:
         "selector": _selector_fields(model.selector),
         "llm": {name: getattr(model.llm.config, name) for name in LLM_FIELDS},
         "query": model.query,
+        "max_tokens": model.max_tokens,
     }
 
 
@@ -116,6 +117,7 @@ def video_lm_without_weights(architecture: dict[str, Any], *, tokenizer: Any, at
             llm=made("llm", lambda section, at: _llm(section, at, attention)),
             tokenizer=tokenizer,
             query=architecture["query"],
+            max_tokens=architecture["max_tokens"],
         )
 
 

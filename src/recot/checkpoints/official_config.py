@@ -94,6 +94,7 @@ def official_architecture(config: dict[str, Any], *, vision: dict[str, Any], whe
         },
         "llm": {name: getattr(llm, name) for name in LLM_FIELDS},
         "query": "prompt",
+        "max_tokens": None,
     }
 
 

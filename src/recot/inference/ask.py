@@ -121,10 +121,9 @@ def check_question(question: str) -> None:
 
 
 def _check_length(model: VideoLM, tokens: int) -> None:
-    most = model.llm.config.max_position_embeddings
-    if tokens > most:
+    if tokens > model.max_tokens:
         raise DataError(
-            f"question, video and reply take {tokens} tokens, but the language model has positions for {most}: ask a "
+            f"question, video and reply take {tokens} tokens, but the model reads {model.max_tokens} at most: ask a "
             "shorter question, keep fewer video tokens (--keep, --budget), see fewer frames (--fps, --max-frames), or "
             "shorten the reply (--max-new-tokens)"
         )
