@@ -23,24 +23,8 @@ from recot.models.selector import Selector
 from recot.models.vision_encoder import seeded_encoder
 from recot.stages.checkpointing import AtomicCheckpointIO
 from recot.stages.recot_pretrain import RecotPretrain
+from tests.models.small_backbones import ENCODER, LLM
 
-LLM = {
-    "vocab_size": 50,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "tie_word_embeddings": True,
-}
-ENCODER = {
-    "hidden_size": 32,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 16,
-    "patch_size": 8,
-}
 LORA = LoraSettings(rank=2, alpha=4, targets=["q_proj"], dropout=0.0, use_rslora=False, use_dora=False)
 STAGE_ONE_ONLY = ["masking", "decoder", "mask_token"]
 

@@ -12,24 +12,7 @@ from recot.models.lora import LoraSettings, add_lora
 from recot.models.vision_encoder import seeded_encoder
 from recot.stages.module_groups import ModuleGroups
 from recot.stages.optimization import warmup_cosine
-
-LLM = {
-    "vocab_size": 50,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "tie_word_embeddings": True,
-}
-ENCODER = {
-    "hidden_size": 32,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 16,
-    "patch_size": 8,
-}
+from tests.models.small_backbones import ENCODER, LLM
 
 
 class Uniform(nn.Module):
