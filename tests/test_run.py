@@ -19,6 +19,7 @@ from omegaconf import open_dict
 
 from recot import run
 from recot.checkpoints.reading import read_checkpoint
+from recot.errors import ConfigError
 
 REPO = Path(__file__).resolve().parents[1]
 EXPERIMENTS = sorted(p.stem for p in (REPO / "conf/experiment").glob("*.yaml"))
@@ -155,6 +156,8 @@ def test_a_stage_refuses_what_it_can_t_start_from(train: Callable[..., dict[str,
         train("experiment=selector_finetune", f"init_from={tmp_path / 'first/checkpoints/final.ckpt'}")
     with pytest.raises(InstantiationException, match="no checkpoint there"):
         train("experiment=projector_align", "init_from=nowhere.ckpt")
+    with pytest.raises(ConfigError, match="init_from is not given"):
+        train("experiment=sft_lora", "init_from=???")
     with pytest.raises(InstantiationException, match="there to train lora or llm"):
         train("experiment=sft_lora", "stage.train.lora=null")
 

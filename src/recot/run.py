@@ -87,6 +87,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
     Raises:
         RecotError: for anything that the config or the data make impossible.
     """
+    if OmegaConf.is_missing(cfg, "init_from"):
+        raise ConfigError(
+            "init_from is not given: set it to the checkpoint of the stage before, "
+            "init_from=<run>/checkpoints/final.ckpt, or to null to start from fresh weights"
+        )
     run = _run_folder(cfg)
     trainer, module, data = _assemble(cfg, run)
     trainer.fit(module, datamodule=data, ckpt_path=cfg.resume, weights_only=True)

@@ -126,5 +126,5 @@ def test_the_config_of_the_tiny_world_with_questions() -> None:
     assert module.questions == Questions(per_video=4, tasks=["caption"])
     assert (module.groups_per_sample, module.val_groups_per_sample) == (None, None)
     assert module.sampling == FrameSampling(fps=8.0, max_frames=64)
-    assert (module.prepare.train_videos, module.prepare.val_videos, module.prepare.frames) == (256, 32, 256)
+    assert (module.prepare.train_videos, module.prepare.val_videos, module.prepare.frames) == (512, 32, 64)
     assert Path(module.train_paths[0]).parent.name == "tiny_world_questions"
