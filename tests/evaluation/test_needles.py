@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from recot.errors import ConfigError, DataError
-from recot.evaluation.controls import shown_frames
+from recot.evaluation.controls import CONTROLS, shown_frames
 from recot.evaluation.haystack import make_haystacks
 from recot.evaluation.items import Item, Needle
 from recot.evaluation.needles import insert, without
@@ -173,6 +173,18 @@ def test_seed_decides(suite: NeedleInAHaystack, items: list[Item]) -> None:
     other = replace(suite, seed=1).load()
     assert [item.needle for item in other] != [item.needle for item in items]
     assert [item.groups for item in other] == [item.groups for item in items]
+
+
+def test_the_needle_is_not_in_the_wrong_video(items: list[Item]) -> None:
+    asked = CONTROLS["wrong_video"].items(items)
+    frames = noise(64, 16, 16)
+    for before, after in zip(items, asked, strict=True):
+        assert before.needle is not None
+        assert after.needle is not None
+        assert (insert(frames, 0, before.needle) != frames).any()
+        assert (insert(frames, 0, after.needle) == frames).all()
+        assert after.needle.length == before.needle.length, "as many frames are sampled"
+        assert after.video != before.video
 
 
 def test_videos_without_truth_can_have_any_needle(suite: NeedleInAHaystack, folder: Path, tmp_path: Path) -> None:

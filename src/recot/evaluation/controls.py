@@ -113,7 +113,8 @@ CONTROLS = {
 def wrong_videos(items: Sequence[Item], seed: int) -> list[Item]:
     """Every question about another video of the suite: all about one video get the same other one, and each is used.
 
-    The questions stay clustered by the video that they were written for. The evidence isn't there.
+    The questions stay clustered by the video that they were written for. The evidence isn't there, and neither is the
+    needle; but as many frames are sampled, so that runs can be compared.
 
     Raises:
         ConfigError: for a single video.
@@ -124,7 +125,15 @@ def wrong_videos(items: Sequence[Item], seed: int) -> list[Item]:
         raise ConfigError(f"control.video=wrong needs 2 videos or more, but there is only {', '.join(names) or 'none'}")
     order = [names[i] for i in keyed_rng("wrong_videos", seed).permutation(len(names))]
     other = dict(zip(order, [*order[1:], order[0]], strict=True))
-    return [replace(item, video=videos[other[item.video_id]], evidence=()) for item in items]
+    return [
+        replace(
+            item,
+            video=videos[other[item.video_id]],
+            evidence=(),
+            needle=None if item.needle is None else replace(item.needle, frames=0),
+        )
+        for item in items
+    ]
 
 
 def shuffled_options(item: Item, seed: int) -> Item:

@@ -31,7 +31,8 @@ class Subtitle:
 class Needle:
     """An object that is painted over frames of a video before anything else is done with them.
 
-    Of the video, ``length`` frames are sampled evenly; the object is on ``frames`` of them, from number ``place`` on.
+    Of the video, ``length`` frames are sampled evenly; the object is on ``frames`` of them, from number ``place`` on;
+    on 0, it is nowhere, and ``length`` still says how many are sampled.
     """
 
     thing: str  # one of the tiny world's objects, e.g. ``red circle``

@@ -100,7 +100,7 @@ class VideoReader:
             with usage.step("compress"):
                 black = torch.zeros(1, GROUP_SIZE, *self._size, 3, dtype=torch.uint8)
                 return self._model.compress_stream([black], groups=1).expand(groups, -1, -1)
-        needle = item.needle if self._control.video == "own" else None
+        needle = item.needle if item.needle is not None and item.needle.frames > 0 else None
         apart = needle is not None and self._control.frames == "all"
         key = (item.video, chosen.indices[places].tobytes(), None if apart else needle)
         if self._read is None or self._read[0] != key:
