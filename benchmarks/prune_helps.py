@@ -39,7 +39,6 @@ SETTINGS = (
     "trainer.num_sanity_val_steps=0",
     "logger=none",
     "~callbacks.pictures",
-    "~callbacks.learning_rate",
     "~callbacks.progress_bar",
     "+trainer.enable_progress_bar=false",
 )

@@ -90,7 +90,6 @@ def sweep(shared: list[str], folder: Path, steps: int, *arguments: str, rate: st
         "trainer.num_sanity_val_steps=0",
         "logger=none",
         "~callbacks.pictures",
-        "~callbacks.learning_rate",
         "+trainer.enable_progress_bar=false",
         "~callbacks.progress_bar",
     ]

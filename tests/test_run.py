@@ -207,6 +207,18 @@ def test_switches(switch: str, train: Callable[..., dict[str, float]]) -> None:
     assert 0 < metrics["val/loss"] < 100
 
 
+def test_learning_rates_are_logged_and_training_needs_no_log(
+    train: Callable[..., dict[str, float]], tmp_path: Path
+) -> None:
+    settings = ("experiment=recot_pretrain", "trainer.max_steps=2", "trainer.log_every_n_steps=1")
+    logged = train(*settings, name="logged")
+    columns = (tmp_path / "logged/csv/metrics.csv").read_text().splitlines()[0].split(",")
+    assert any(column.startswith("lr-") for column in columns)
+    assert train(*settings, "logger=none", name="silent") == logged
+    made = {path.name for path in (tmp_path / "silent").iterdir()}
+    assert made == {"checkpoints", "metrics.json", "pictures", "report.md"}
+
+
 def test_cached_features_train_as_live_frames_do(
     train: Callable[..., dict[str, float]], world: Path, tmp_path: Path
 ) -> None:

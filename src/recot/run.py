@@ -14,6 +14,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import LearningRateMonitor
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -173,15 +174,21 @@ def _assemble(cfg: DictConfig, run: Path) -> tuple[L.Trainer, L.LightningModule,
     L.seed_everything(cfg.seed, workers=True)
     data = instantiate(cfg.data)
     module = instantiate(cfg.stage.module)
-    callbacks = [*instantiate(cfg.callbacks).values(), ConfigInCheckpoint(_plain(cfg))]
+    loggers = list(instantiate(cfg.logger).values())
     trainer = instantiate(
         cfg.trainer,
-        logger=list(instantiate(cfg.logger).values()),
-        callbacks=callbacks,
+        logger=loggers,
+        callbacks=[*_callbacks(cfg, logged=bool(loggers)), ConfigInCheckpoint(_plain(cfg))],
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(run),
     )
     return trainer, module, data
+
+
+def _callbacks(cfg: DictConfig, *, logged: bool) -> list[L.Callback]:
+    """Those of the config, but for the monitor of learning rates where nothing is logged: it refuses to train."""
+    callbacks = instantiate(cfg.callbacks).values()
+    return [callback for callback in callbacks if logged or not isinstance(callback, LearningRateMonitor)]
 
 
 def _measure(
