@@ -41,10 +41,14 @@ class TextBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """Facts, a line each and maybe none, and questions on them."""
+    """Facts, a line each and maybe none, and questions on them; or a picture in words instead of facts.
+
+    The texts of a picture are encoded one by one and followed by a line break, as a video's times and tokens are.
+    """
 
     facts: Sequence[str]
     asked: Sequence[QA]
+    picture: Sequence[str] = ()
 
 
 class ChatEncoder:
@@ -64,15 +68,24 @@ class ChatEncoder:
         """Documents of any lengths as one batch; a row may hold several, none of which sees another."""
         texts: list[str] = []
         for document in documents:
-            texts.append(self._before + "".join(f"{fact}\n" for fact in document.facts))
+            texts += self._shared(document)
             for qa in document.asked:
                 texts += [question_text(qa) + self._after, f"{reply_text(qa)}<|im_end|>"]
         pieces = iter(self.tokenizer(texts, add_special_tokens=False)["input_ids"])
         encoded = [
-            _Encoded(next(pieces), [(qa, next(pieces), next(pieces)) for qa in document.asked])
+            _Encoded(
+                [token for _ in self._shared(document) for token in next(pieces)],
+                [(qa, next(pieces), next(pieces)) for qa in document.asked],
+            )
             for document in documents
         ]
         return _packed(encoded, self.tokenizer.pad_token_id)
+
+    def _shared(self, document: Document) -> list[str]:
+        """What stands before the questions, in texts that are encoded one by one."""
+        if document.picture:
+            return [self._before, *document.picture, "\n"]
+        return [self._before + "".join(f"{fact}\n" for fact in document.facts)]
 
 
 class _Encoded:

@@ -6,9 +6,8 @@ progress there is, and a resumed run sees the batches of an unbroken one.
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,23 +15,27 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recot.data.qa_text import question_text, reply_text
-from recot.data.schema import QA
 from recot.errors import ConfigError
 from recot.randomness import derive_seed, keyed_rng
 from recot.tiny_world.common_knowledge import common_questions
-from recot.tiny_world.elements import Planted, Scene
 from recot.tiny_world.planting import TASKS
 from recot.tiny_world.scene import make_scene
 from recot.tiny_world.stepwise import StepwiseDataModule
 from recot.tiny_world.text_batch import ChatEncoder, Document, TextBatch
-from recot.tiny_world.text_questions import View, ask, recast
+from recot.tiny_world.text_documents import (
+    Level,
+    both_forms,
+    either,
+    pictured_document,
+    planted_document,
+    planted_on_pictures,
+    training_document,
+)
 from recot.tiny_world.truth import caption, facts, questions
 from recot.tiny_world.vocabulary import BOUNCES, CIRCLES, MOVEMENTS, NOT_SHOWN, OBJECTS
 
 CUTS = 4  # training documents made of one scene
-RECAST = 0.5  # of the training documents
 UNTOLD = 4  # questions a batch on scenes that nothing is told of
-IN_A_ROW = 0.5  # of the training documents tell of successive shots, others of any
 STEMS = (
     "Which of these objects is shown in the scene right after the one with the ",
     "Which of these objects is shown in the video",
@@ -43,36 +46,14 @@ STEMS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Level:
-    """What training documents are like up to a step.
-
-    Args:
-        until: first step of the next level; null for the last one.
-        tasks: drawn from uniformly, of ``TASKS``; one that is named twice is drawn twice as often.
-        shots: least and most shots that a document tells of.
-        seconds: share of documents whose facts say when.
-        documents: with facts, a batch; there is one more without.
-        questions: a document.
-        choice: share of questions that come with options.
-    """
-
-    until: int | None
-    tasks: Sequence[str]
-    shots: tuple[int, int]
-    seconds: float
-    documents: int
-    questions: int
-    choice: float
-
-
 class TinyText(StepwiseDataModule):
     """Training and validation batches of text. The splits' scenes have different seeds.
 
     A training document tells of some shots of a scene and asks anything about them, with options or without; one
     document of a batch has no facts and asks for common knowledge, and with options for what can't be known. A
     validation document asks one planted question of a scene, in both forms, and tells of the shots that hold the
-    evidence and of others.
+    evidence and of others. A pictured document shows a whole video as ``recot.tiny_world.word_pictures`` writes it, and
+    asks for a description as well.
 
     Args:
         tokenizer: a Hugging Face tokenizer with a chat template.
@@ -83,6 +64,7 @@ class TinyText(StepwiseDataModule):
         val_batch_size: validation scenes a batch.
         seed: of everything.
         num_workers: processes that make batches; 0 makes them in the main process.
+        val_pictured: whether validation also asks the planted questions on pictures in words, as ``pictured_<task>``.
 
     Raises:
         ConfigError: for an impossible number or task.
@@ -99,6 +81,7 @@ class TinyText(StepwiseDataModule):
         val_batch_size: int,
         seed: int,
         num_workers: int,
+        val_pictured: bool = False,
     ) -> None:
         super().__init__(num_workers=num_workers)
         for name, value in (("val_scenes", val_scenes), ("val_batch_size", val_batch_size)):
@@ -112,6 +95,7 @@ class TinyText(StepwiseDataModule):
         self.frames = frames
         self.val_scenes = val_scenes
         self.val_shots = val_shots
+        self.val_pictured = val_pictured
         self.val_batch_size = val_batch_size
         self.seed = seed
         self._encoder = ChatEncoder(tokenizer)
@@ -126,12 +110,16 @@ class TinyText(StepwiseDataModule):
             if number % CUTS == 0:
                 scene = make_scene(derive_seed(*key, number), frames=self.frames)
             documents.append(training_document(scene, level, rng))
+        for number in range(level.pictured):
+            frames = int(rng.choice(np.array(level.pictured_frames)))
+            scene = make_scene(derive_seed(*key, "pictured", number), frames=frames)
+            documents.append(pictured_document(scene, level, rng))
         return self._encoder.batch(documents)
 
     def _untold(self, level: Level, key: tuple[str | int, ...], rng: np.random.Generator) -> Document:
         """Questions without facts: on common knowledge, and planted ones, to be unsure of: no answer is more likely."""
         scene = make_scene(derive_seed(*key, "untold"), frames=self.frames)
-        asked = [_either(common_questions(rng), level, rng) for _ in range(level.questions - UNTOLD)]
+        asked = [either(common_questions(rng), level, rng) for _ in range(level.questions - UNTOLD)]
         unsure = rng.permutation(len(scene.planted))[:UNTOLD]
         return Document([], [*asked, *(both_forms(scene, scene.planted[i])[0] for i in unsure)])
 
@@ -149,6 +137,8 @@ class TinyText(StepwiseDataModule):
             scene = make_scene(derive_seed(*key), frames=self.frames)
             documents += [planted_document(scene, planted, self.val_shots, rng) for planted in scene.planted]
             documents.append(Document([], common_questions(rng)))
+            if self.val_pictured:
+                documents.append(planted_on_pictures(scene, rng))
         return documents
 
     def val_dataloader(self) -> DataLoader[TextBatch]:
@@ -157,8 +147,11 @@ class TinyText(StepwiseDataModule):
 
     def spec(self) -> dict[str, Any]:
         """The settings that decide the batches, beside the tokenizer and this code."""
-        names = ("frames", "val_scenes", "val_shots", "val_batch_size", "seed")
-        levels = [{**asdict(v), "tasks": list(v.tasks), "shots": list(v.shots)} for v in self.curriculum]
+        names = ("frames", "val_scenes", "val_shots", "val_pictured", "val_batch_size", "seed")
+        levels = [
+            {k: list(v) if isinstance(v, Sequence) else v for k, v in asdict(level).items()}
+            for level in self.curriculum
+        ]
         return {"curriculum": levels} | {name: getattr(self, name) for name in names}
 
     def data_hash(self) -> str:
@@ -172,55 +165,6 @@ class TinyText(StepwiseDataModule):
             for tensor in (value for value in batch if isinstance(value, Tensor)):
                 digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()
-
-
-def training_document(scene: Scene, level: Level, rng: np.random.Generator) -> Document:
-    """Questions on some shots of a scene, drawn with ``rng``."""
-    if rng.random() < RECAST:
-        scene = recast(scene, rng, cast=int(rng.integers(4, 13)))
-    most = min(level.shots[1], len(scene.shots))
-    count = int(rng.integers(min(level.shots[0], most), most + 1))
-    first = int(rng.integers(len(scene.shots) - count + 1))
-    any_shots = sorted(int(i) for i in rng.permutation(len(scene.shots))[:count])
-    numbers = list(range(first, first + count)) if rng.random() < IN_A_ROW else any_shots
-    told = facts(scene)
-    lines = [told[i] for i in numbers]
-    tasks = level.tasks
-    if rng.random() >= level.seconds:
-        lines = [without_seconds(line) for line in lines]
-        tasks = [task for task in tasks if task != "grounding"]
-    view = View(scene, numbers)
-    asked = [_either(common_questions(rng), level, rng)]
-    for i in rng.integers(len(tasks), size=level.questions - 1):
-        if planted := ask(tasks[i], view, rng):
-            asked.append(_either(both_forms(scene, planted), level, rng))
-    return Document(lines, asked)
-
-
-def planted_document(scene: Scene, planted: Planted, shots: int, rng: np.random.Generator) -> Document:
-    """A planted question in both forms, with the shots that hold its evidence and others, ``shots`` in all."""
-    # Evidence for something that isn't shown is the whole video: then any shots do.
-    whole = planted.evidence == ((0.0, scene.duration_s),)
-    holds = [
-        not whole and any(shot.start / scene.fps <= t0 < shot.stop / scene.fps for t0, _ in planted.evidence)
-        for shot in scene.shots
-    ]
-    ranked = sorted(
-        zip(rng.permutation(len(holds)), range(len(holds)), strict=True), key=lambda r: (not holds[r[1]], r[0])
-    )
-    told = facts(scene)
-    return Document([told[i] for i in sorted(i for _, i in ranked[:shots])], both_forms(scene, planted))
-
-
-def both_forms(scene: Scene, planted: Planted) -> tuple[QA, QA]:
-    """The question with options and without."""
-    _, choice, free = questions(replace(scene, planted=(planted,)))
-    return choice, free
-
-
-def without_seconds(fact: str) -> str:
-    """``red circle moves left from 1.00 to 1.50 s`` -> ``red circle moves left``, for each line."""
-    return re.sub(r" from [\d.]+ to [\d.]+ s", "", fact)
 
 
 def sample_texts(*, scenes: int, frames: int, seed: int) -> list[str]:
@@ -253,10 +197,6 @@ def phrases() -> list[str]:
     return [*OBJECTS, *MOVEMENTS, BOUNCES, CIRCLES, "is shown", NOT_SHOWN, *numbers, *spans, *STEMS, *between]
 
 
-def _either(forms: tuple[QA, QA], level: Level, rng: np.random.Generator) -> QA:
-    return forms[int(rng.random() >= level.choice)]
-
-
 def _check(curriculum: Sequence[Level]) -> None:
     ends = [level.until for level in curriculum]
     steps = [0, *(end for end in ends if end is not None)]
@@ -272,3 +212,5 @@ def _check(curriculum: Sequence[Level]) -> None:
                 f"data.curriculum: {level} has shots, documents or questions that don't work: give 1 or more, "
                 f"{UNTOLD} or more questions, and shots as [least, most]"
             )
+        if level.pictured and not level.pictured_frames:
+            raise ConfigError(f"data.curriculum: {level} has pictured documents: give pictured_frames, e.g. [16, 64]")
