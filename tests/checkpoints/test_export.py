@@ -131,7 +131,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "another base": (lambda c: c["frozen_parts"].update(llm="0"), "another llm than"),
     "missing adapter": (
         lambda c: c["state_dict"].pop(next(k for k in c["state_dict"] if ".lora_A" in k)),
-        r"missing in the checkpoint: llm\..*lora_A",
+        r"missing in the checkpoint: lora \(1 of \d+, e\.g\. llm\..*lora_A",
     ),
     "another width": (
         lambda c: c["state_dict"].update({"model.projector.layers.0.bias": torch.zeros(3)}),

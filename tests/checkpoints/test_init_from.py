@@ -1,5 +1,6 @@
 """What stages hand on: parts by name, errors that list what doesn't match, and backbones that aren't in checkpoints."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -113,20 +114,25 @@ def test_stage_one_hands_its_compressor_on(tmp_path: Path) -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.projector.state_dict().items())
 
 
-def test_keys_that_do_not_match_are_listed(tmp_path: Path) -> None:
-    _, path = stage_one(tmp_path)
+def test_what_does_not_match_is_told_part_by_part(tmp_path: Path) -> None:
+    trained, path = stage_one(tmp_path)
     model = Model(seed=1)
     before = state(model)
-    with pytest.raises(
-        DataError,
-        match=r"init_from=.*missing in the checkpoint: .*projector\.layers\.0.*unknown to this stage: decoder",
-    ):
-        init_from(model, path, expected_missing=["selector", "llm"])
-    with pytest.raises(DataError, match=r"unknown to this stage: mask_token\. If"):
-        init_from(
-            model, path, expected_missing=["projector", "selector", "llm"], expected_unexpected=["masking", "decoder"]
-        )
-    with pytest.raises(DataError, match=r"missing in the checkpoint: projector\.layers\.2\.bias\. If"):
+    counts = {name: len(getattr(model, name).state_dict()) for name in ("projector", "selector", "llm")}
+    decoder, masking = (len(part.state_dict()) for part in (trained.recot.decoder, trained.recot.masking))
+    with pytest.raises(DataError) as whole:
+        init_from(model, path)
+    missing, found = re.fullmatch(
+        r".*missing in the checkpoint: (.*)\. unknown to this stage: (.*)\. If.*", str(whole.value)
+    ).groups()
+    for part, count in counts.items():
+        assert f"{part} ({count} of {count}, e.g. {part}." in missing
+    assert found.startswith(f"decoder ({decoder} of {decoder}, e.g. decoder.")
+    assert f"; mask_token (1 of 1, e.g. mask_token); masking ({masking} of {masking}, e.g. masking." in found
+    assert "vision_encoder" not in missing
+    with pytest.raises(DataError, match=r"unknown to this stage: mask_token \(1 of 1, e\.g\. mask_token\)\. If"):
+        init_from(model, path, expected_missing=list(counts), expected_unexpected=["masking", "decoder"])
+    with pytest.raises(DataError, match=r"checkpoint: projector \(1 of 4, e\.g\. projector\.layers\.2\.bias\)\. If"):
         init_from(
             model,
             path,
@@ -140,7 +146,8 @@ def test_other_shapes_are_named_with_both(tmp_path: Path) -> None:
     stage = Stage(Model(seed=0))
     checkpoint = {"state_dict": stage.state_dict() | {"model.projector.layers.0.bias": torch.zeros(48)}, "config": {}}
     AtomicCheckpointIO().save_checkpoint(checkpoint, tmp_path / "a.ckpt")
-    with pytest.raises(DataError, match=r"projector\.layers\.0\.bias: checkpoint \(48,\), model \(32,\)"):
+    told = r"of another shape: projector \(1 of 4, e\.g\. projector\.layers\.0\.bias: checkpoint \(48,\), model \(32,\)"
+    with pytest.raises(DataError, match=told):
         init_from(Model(seed=0), tmp_path / "a.ckpt")
 
 
@@ -176,7 +183,8 @@ def test_adapters_may_be_there_before_or_come_after(tmp_path: Path, adapters_fir
     model = Model(seed=4, lora=adapters_first)
     if adapters_first:
         with pytest.raises(
-            DataError, match=r"missing in the checkpoint: llm\.model\.layers\.0\.self_attn\.q_proj\.lora_A"
+            DataError,
+            match=r"missing in the checkpoint: lora \(4 of 4, e\.g\. llm\.model\.layers\.0\.self_attn\.q_proj\.lora_A",
         ):
             init_from(model, path)
     assert init_from(model, path, expected_missing=["lora"]) == ["dts", "projector", "selector"]
@@ -192,7 +200,10 @@ def test_adapters_are_kept_while_the_model_below_them_is_left_out(tmp_path: Path
     assert init_from(model, path) == ["dts", "llm", "projector", "selector"]
     assert same(model, trained.model)
     plain = Model(seed=5)
-    with pytest.raises(DataError, match=r"unknown to this stage: llm\.model\.layers\.0\.self_attn\.q_proj\.lora_A"):
+    with pytest.raises(
+        DataError,
+        match=r"unknown to this stage: lora \(4 of 4, e\.g\. llm\.model\.layers\.0\.self_attn\.q_proj\.lora_A",
+    ):
         init_from(plain, path)
     assert init_from(plain, path, expected_unexpected=["lora"]) == ["dts", "projector", "selector"]
 
@@ -234,8 +245,14 @@ def test_resuming_needs_the_same_backbones_and_keys(tmp_path: Path) -> None:
     for other, message in (
         (Model(seed=4, lora=True, llm_seed=1), "another llm"),
         (Model(seed=4, lora=True, encoder_seed=1), "another vision encoder"),
-        (Model(seed=4), r"unexpected \(e\.g\. model\.llm\.model\.layers\.0\.self_attn\.q_proj\.lora_A"),
-        (Model(seed=4, lora=True, width=64), r"of another shape \(e\.g\. model\.dts"),
+        (
+            Model(seed=4),
+            r"unknown to this stage: lora \(4 of 4, e\.g\. model\.llm\.model\.layers\.0\.self_attn\.q_proj\.lora_A",
+        ),
+        (
+            Model(seed=4, lora=True, width=64),
+            r"of another shape: dts \(.*; projector \(1 of 4, e\.g\. model\.projector\.",
+        ),
     ):
         stage = Stage(other)
         with pytest.raises(DataError, match=message):

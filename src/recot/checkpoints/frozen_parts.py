@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from recot.checkpoints.mismatch import mismatch
 from recot.errors import DataError
 from recot.models.fingerprint import weights_fingerprint
 from recot.models.lora import base_weights, lora_parameters
@@ -12,7 +13,6 @@ from recot.models.vision_encoder import FrozenVisionEncoder
 
 RECORD = "frozen_parts"
 """Where a checkpoint says what was left out: name of the part -> its fingerprint."""
-_SHOWN = 8
 
 
 def part_fingerprint(module: nn.Module) -> str:
@@ -54,7 +54,7 @@ class FrozenParts:
         """Put the parts that were left out of a checkpoint back, and compare it with the stage before it is loaded.
 
         Raises:
-            DataError: naming the weights that are missing, unexpected or of another shape, or the part that differs.
+            DataError: naming parts whose weights are missing, unexpected, of another shape or others.
         """
         own = stage.state_dict()
         saved = checkpoint.get("state_dict", {})
@@ -92,29 +92,10 @@ def require_fit(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
     """Compare names and shapes of weights.
 
     Raises:
-        DataError: naming what differs, with both shapes.
+        DataError: naming parts that differ, and shapes.
     """
-    problems = [
-        f"{len(names)} {what} (e.g. {'; '.join(names[:_SHOWN])})"
-        for names, what in (
-            (sorted(own.keys() - saved.keys()), "missing"),
-            (sorted(saved.keys() - own.keys()), "unexpected"),
-            (other_shapes(own, saved), "of another shape"),
-        )
-        if names
-    ]
-    if problems:
+    if problems := mismatch(own, saved, own.keys() - saved.keys(), saved.keys() - own.keys()):
         raise DataError(
-            f"The checkpoint does not fit the configured model: weights {', '.join(problems)}. Give the model=... and "
-            "stage settings that the checkpoint was trained with (they are stored in it under 'config'), or another "
-            "checkpoint."
+            f"The checkpoint does not fit the configured model. {problems}. Give the model=... and stage settings that "
+            "the checkpoint was trained with (they are stored in it under 'config'), or another checkpoint."
         )
-
-
-def other_shapes(own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> list[str]:
-    """Each weight that both have in different shapes, with these."""
-    return [
-        f"{name}: checkpoint {tuple(saved[name].shape)}, model {tuple(own[name].shape)}"
-        for name in sorted(own.keys() & saved.keys())
-        if saved[name].shape != own[name].shape
-    ]

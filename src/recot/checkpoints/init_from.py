@@ -5,15 +5,11 @@ from pathlib import Path
 
 from torch import nn
 
-from recot.checkpoints.frozen_parts import RECORD, FrozenParts, other_shapes, part_fingerprint, require_same_part
+from recot.checkpoints.frozen_parts import RECORD, FrozenParts, part_fingerprint, require_same_part
+from recot.checkpoints.mismatch import LORA, mismatch, name_in_model
 from recot.checkpoints.reading import read_checkpoint
 from recot.errors import DataError
 from recot.models.lora import lora_parameters, plain_name
-
-STAGE_PREFIXES = ("model.", "recot.")
-"""What stages call the model in their state dicts. Stage 1 trains a ``recot``, later ones a ``model``."""
-LORA = "lora"
-_SHOWN = 8
 
 
 def init_from(
@@ -40,18 +36,24 @@ def init_from(
         The parts that got weights.
 
     Raises:
-        DataError: naming keys that don't match, weights of another shape with both shapes, or a backbone that differs;
+        DataError: naming parts that don't match, weights of another shape with both shapes, or a backbone that differs;
             and if there is nothing in common, or no checkpoint that can be read.
     """
     checkpoint = read_checkpoint(source)
-    saved = {_name(key): tensor for key, tensor in checkpoint["state_dict"].items()}
+    saved = {plain_name(name_in_model(key)): tensor for key, tensor in checkpoint["state_dict"].items()}
     actual = {plain_name(key): key for key in model.state_dict()}
     own = {plain_name(key): tensor for key, tensor in model.state_dict().items()}
     adapters = {plain_name(name) for name in lora_parameters(model)}
     recorded: dict[str, str] = checkpoint.get(RECORD, {})
     left_out = {name for name in own if _within(name, recorded)} - adapters
     missing = _unnamed(own.keys() - saved.keys() - left_out, expected_missing)
-    _require_match(source, missing, _unnamed(saved.keys() - own.keys(), expected_unexpected), other_shapes(own, saved))
+    unexpected = _unnamed(saved.keys() - own.keys(), expected_unexpected)
+    if problems := mismatch(own, saved, missing, unexpected):
+        raise DataError(
+            f"init_from={source}: weights don't match. {problems}. If that is as it should be, name the parts under "
+            "expected_missing or expected_unexpected of the stage; otherwise give another checkpoint or the model it "
+            "was trained with."
+        )
     common = own.keys() & saved.keys()
     if not common:
         raise DataError(f"init_from={source}: no weights in common with this stage, only {_parts(saved)}")
@@ -61,31 +63,6 @@ def init_from(
     if frozen is not None:
         frozen.replaced(set(_parts(common - adapters)))
     return _parts(common)
-
-
-def _require_match(source: Path, missing: list[str], unexpected: list[str], shapes: list[str]) -> None:
-    problems = [
-        f"{what}: {'; '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}"
-        for what, names in (
-            ("missing in the checkpoint", missing),
-            ("unknown to this stage", unexpected),
-            ("of another shape", shapes),
-        )
-        if names
-    ]
-    if problems:
-        raise DataError(
-            f"init_from={source}: weights don't match. {'. '.join(problems)}. If that is as it should be, name them or "
-            "their parts under expected_missing or expected_unexpected of the stage; otherwise give another checkpoint "
-            "or the model it was trained with."
-        )
-
-
-def _name(key: str) -> str:
-    for prefix in STAGE_PREFIXES:
-        if key.startswith(prefix):
-            return plain_name(key.removeprefix(prefix))
-    return key
 
 
 def _parts(names: Iterable[str]) -> list[str]:
