@@ -23,7 +23,8 @@ FAILED = {"q21", "q22", "q23"}
 def start(folder: Path, rank: int = 0, world: int = 1, *limit: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", SCRIPT, *map(str, (folder, rank, world, *limit))]
     root = Path(__file__).parents[2]
-    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=root, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -74,14 +75,14 @@ def test_results_don_t_depend_on_the_number_of_processes(world: int, whole: Path
 
 def test_killed_run_goes_on_with_other_processes(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "r"
-    process = start(folder)
+    process = start(folder, 0, 1, 0, 25)
     assert process.stdout is not None
-    for _ in range(7):
+    for _ in range(25):
         process.stdout.readline()
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     before = [line["id"] for line in lines(folder)]
-    assert 7 <= len(before) < 60
+    assert before == [item.id for item in ITEMS[:25]], "a line that was written stays, flushed or not"
     processes = [start(folder, rank, 2) for rank in range(2)]
     again = [name for process in processes for name in finish(process)[1].split()]
     assert not (set(again) & set(before)) - FAILED  # nothing is done twice, but what had failed is tried again
@@ -116,6 +117,26 @@ def test_full_disk_is_told_and_leaves_whole_lines(whole: Path, tmp_path: Path) -
     assert finish(start(folder))[0] == 0
     ResultsFolder(folder, RUN).finish(ITEMS, SUMMARY)
     assert same(folder, whole)
+
+
+def test_lines_are_flushed_once_a_second_and_at_the_end(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = list(read_samples(whole / "samples.jsonl").results.values())
+    now, flushed = [100.0], []
+    folder = ResultsFolder(tmp_path / "r", RUN)
+    path = tmp_path / "r" / "samples.jsonl"
+    monkeypatch.setattr("recot.evaluation.results.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("recot.evaluation.results.os.fsync", lambda _: flushed.append(len(path.read_bytes())))
+    folder.sync()
+    for answer in answers[:20]:  # five seconds
+        now[0] += 0.25
+        folder.add(answer)
+        assert len(read_samples(path).results) == answers.index(answer) + 1, "others see it at once"
+    assert len(flushed) == 1 + 5
+    folder.add(answers[20])
+    folder.sync()
+    assert flushed[-1] == len(path.read_bytes())
 
 
 def test_answer_replaces_failure_and_nothing_counts_twice(tmp_path: Path, whole: Path) -> None:

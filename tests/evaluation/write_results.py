@@ -1,6 +1,7 @@
-"""A process that answers questions into a results folder: ``python write_results.py FOLDER RANK WORLD [LIMIT_BYTES]``.
+"""A process that answers questions into a results folder: ``write_results.py FOLDER RANK WORLD [LIMIT_BYTES [HOLD]]``.
 
-It dies as if killed when a file grows over the limit in the middle of a line, or says that the disk is full.
+Where a file would grow over the limit, it says that the disk is full; 0 sets none. After ``HOLD`` answers it waits to be
+killed.
 """
 
 import resource
@@ -30,13 +31,15 @@ ITEMS = [
 
 def main() -> None:
     folder, rank, world = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    if len(sys.argv) > 4:
-        limit = int(sys.argv[4])
+    limit, hold = (int(sys.argv[i]) if len(sys.argv) > i else 0 for i in (4, 5))
+    if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     with report_errors():
         results = ResultsFolder(folder, RUN)
         done = results.read().results
-        for item in share(ITEMS, rank, world):
+        for number, item in enumerate(share(ITEMS, rank, world)):
+            if hold and number == hold:
+                sys.stdin.read()
             if item.id in done:
                 continue
             if item.video_id == "v7":

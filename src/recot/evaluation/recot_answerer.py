@@ -15,7 +15,7 @@ from recot.evaluation.answerer import Answered, PromptOf
 from recot.evaluation.answers import letters, likeliest
 from recot.evaluation.controls import Control, selector_seed
 from recot.evaluation.items import Item, Prompt, Span
-from recot.evaluation.selector_metrics import SelectorMetrics
+from recot.evaluation.selector_metrics import evidence_found
 from recot.evaluation.shown_video import Shown, VideoReader
 from recot.inference.moments import kept_groups, kept_spans
 from recot.inference.timeline import cell_shares
@@ -57,7 +57,6 @@ class RecotAnswerer:
         self._control = control
         self._scoring = scoring
         self._other = None if control.selector == "model" else BaselineSelector(kind=control.selector)
-        self._measures = SelectorMetrics().to(next(model.parameters()).device)
         self._videos = VideoReader(model, control=control, sampling=inference.sampling, frame_size=inference.frame_size)
 
     @torch.inference_mode()
@@ -108,6 +107,8 @@ class RecotAnswerer:
         ids, question, labels = build_prompt(
             self._model.tokenizer, [*system, Turn("user", (*shown, prompt.user))], reply=True
         )
+        if not prompt.reply:
+            return PromptTokens(ids, question, labels)
         begun = self._ids(prompt.reply)
         return PromptTokens(
             torch.cat([ids, begun]),
@@ -164,9 +165,8 @@ class RecotAnswerer:
         """How much of the evidence was kept, where it is known and shown at its place."""
         if not item.evidence or self._control.video != "own" or self._control.frames == "shuffled":
             return {}
-        self._measures.reset()
-        self._measures.update(choice.visual, choice.selection, [item.evidence])
-        measured = {name: value.item() for name, value in self._measures.compute().items()}
+        (found,) = evidence_found(choice.visual, choice.selection, [item.evidence])
+        measured = {name: value.item() for name, value in found.items()}
         if self._other is not None:
             measured.pop("evidence_auroc", None)  # the trained selector's scores, which chose nothing here
         return {"evidence": [_rounded(span) for span in item.evidence], **measured}

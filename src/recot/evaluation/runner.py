@@ -159,7 +159,7 @@ def answer_share(tasks: Sequence[Task], use: ModelUse, place: Place) -> None:
 def answer_items(
     folder: ResultsFolder, suite: AnySuite, items: Sequence[Item], answerer: Answerer, *, stop: Callable[[], bool]
 ) -> None:
-    """Put questions to a model and write each result, or failure, before the next question.
+    """Put questions to a model and write each result, or failure, before the next question; at the end, flush them.
 
     Args:
         folder: of the suite.
@@ -171,7 +171,7 @@ def answer_items(
     mark = time.perf_counter()
     for item in by_video(items):
         if stop():
-            return
+            break
         try:
             answered = answerer.answer(item, partial(suite.prompt, item))
         except VideoError as error:
@@ -182,6 +182,7 @@ def answer_items(
         sample = judge(item, answered.reply, _timed(answered, now - mark))
         mark = now
         folder.add(sample)
+    folder.sync()
 
 
 def by_video(items: Sequence[Item]) -> list[Item]:

@@ -3,6 +3,8 @@
 Legend: V pairs of a sample and a video it shows, G groups, P tokens a group.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
@@ -12,14 +14,41 @@ from recot.models.selection import Selection, evidence_groups
 from recot.models.visual_groups import Spans, VisualGroups
 
 
-class SelectorMetrics(nn.Module):
-    """Means over samples with known evidence; each counts alike, however long. Our choice of measures.
+def evidence_found(visual: VisualGroups, selection: Selection, spans: Sequence[Spans]) -> list[dict[str, Tensor]]:
+    """How much of the evidence each of V pairs kept. Our choice of measures.
 
     ``evidence_recall``: of the groups that show the answer, the share with a kept token. ``evidence_tokens``: of their
     tokens, the share kept (the keep ratio, for a selector that knows nothing). ``all_evidence``: whether every group
     that shows the answer has a kept token. ``evidence_auroc``: how often such a group has a higher mean score than
-    another; of scores that are all equal, 0.5.
+    another; of scores that are all equal, 0.5; it is missing where all groups show the answer.
+
+    Args:
+        visual: the videos.
+        selection: what was kept of them.
+        spans: where each answer is seen, V lists of (start, end) in seconds.
+
+    Returns:
+        Scalars by name, V times; none for a pair whose evidence isn't known or isn't shown.
     """
+    assert visual.seconds is not None
+    measured: list[dict[str, Tensor]] = []
+    for pair, evidence in enumerate(evidence_groups(visual.seconds, spans, visual.valid)):
+        measured.append({})
+        if not evidence.any():
+            continue
+        kept = selection.kept[pair, evidence].float()
+        found = kept.amax(dim=1)
+        measured[-1] |= {"evidence_recall": found.mean(), "evidence_tokens": kept.mean(), "all_evidence": found.min()}
+        real = visual.valid[pair]
+        shows = evidence[real]
+        if not shows.all():
+            scores = selection.scores[pair, real].mean(dim=1)
+            measured[-1]["evidence_auroc"] = binary_auroc(scores, shows.long(), validate_args=False)
+    return measured
+
+
+class SelectorMetrics(nn.Module):
+    """Means of what ``evidence_found`` measures over samples with known evidence; each counts alike, however long."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,26 +57,11 @@ class SelectorMetrics(nn.Module):
         self.all_evidence = MeanMetric()
         self.evidence_auroc = MeanMetric()
 
-    def update(self, visual: VisualGroups, selection: Selection, spans: list[Spans]) -> None:
-        """Add V pairs; those without spans count nowhere.
-
-        Args:
-            visual: the videos.
-            selection: what was kept of them.
-            spans: where each answer is seen, V lists of (start, end) in seconds.
-        """
-        assert visual.seconds is not None
-        evidence = evidence_groups(visual.seconds, spans, visual.valid)
-        for pair in evidence.any(dim=1).nonzero()[:, 0].tolist():
-            shown, real = evidence[pair], visual.valid[pair]
-            kept = selection.kept[pair, shown].float()
-            found = kept.amax(dim=1)
-            self.evidence_recall.update(found.mean())
-            self.evidence_tokens.update(kept.mean())
-            self.all_evidence.update(found.min())
-            if not shown[real].all():
-                scores = selection.scores[pair, real].mean(dim=1)
-                self.evidence_auroc.update(binary_auroc(scores, shown[real].long()))
+    def update(self, visual: VisualGroups, selection: Selection, spans: Sequence[Spans]) -> None:
+        """Add V pairs; arguments as for ``evidence_found``."""
+        for measured in evidence_found(visual, selection, spans):
+            for name, value in measured.items():
+                getattr(self, name).update(value)
 
     def compute(self) -> dict[str, Tensor]:
         """Scalars by name; none if no sample had evidence."""
