@@ -93,14 +93,9 @@ def turn(model: VideoLM, path: Path, frames: int, taken: Taken, *, last: bool) -
     chosen = choose_frames(path, FrameSampling(stride=1))
     assert len(chosen.indices) == frames
     visual = measured(taken, "read", frames, lambda: read_video(model, path, chosen, frame_size=(64, 64)))
-    assert visual.tokens is not None
-    tokens, sample = [visual.tokens], question_sample(model, QUESTION)
-
-    def select() -> torch.Tensor:
-        choice = model.choose([visual], tokens, [sample], [KeepRule(ratio=KEEP)])
-        return model.join(tokens, [sample], choice).embeddings
-
-    embeddings = measured(taken, "select", frames, select)
+    sample, rule = question_sample(model, QUESTION), KeepRule(ratio=KEEP)
+    packed, _ = measured(taken, "select", frames, lambda: model.prepare([visual], [sample], [rule]))
+    embeddings = packed.embeddings
     if last:
         measured(taken, "prefill", frames, lambda: prefill(model.llm, embeddings, chunk=PREFILL_CHUNK))
     return embeddings.shape[1]

@@ -75,10 +75,8 @@ def ask(
         else:
             visual = read_video(model, path, chosen, frame_size=frame_size, limits=LIMITS, progress=progress)
     assert visual.tokens is not None
-    # VideoLM.generate step by step, each with its time.
     with usage.step("select"):
-        choice = model.choose([visual], [visual.tokens], [sample], [rule])
-        packed = model.join([visual.tokens], [sample], choice)
+        packed, choice = model.prepare([visual], [sample], [rule])
     _check_length(model, packed.embeddings.shape[1] + settings.max_new_tokens)
     with usage.step("generate"):
         reply = generate(model.llm, model.tokenizer, packed.embeddings, settings, on_text)

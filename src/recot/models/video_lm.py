@@ -101,9 +101,7 @@ class VideoLM(nn.Module):
             samples: prompts that show them.
             rules: how much of its videos each sample keeps.
         """
-        tokens = self.compress(visuals)
-        choice = self.choose(visuals, tokens, samples, rules)
-        packed = self.join(tokens, samples, choice)
+        packed, choice = self.prepare(visuals, samples, rules)
         return Output(self.read(packed), packed, choice)
 
     @torch.inference_mode()
@@ -127,11 +125,17 @@ class VideoLM(nn.Module):
         Raises:
             DataError: if prompt and reply can be longer than ``max_tokens``.
         """
-        tokens = self.compress(visuals)
-        choice = self.choose(visuals, tokens, [sample], [rule])
-        packed = self.join(tokens, [sample], choice)
+        packed, choice = self.prepare(visuals, [sample], [rule])
         self._check_length(packed.embeddings.shape[1] + settings.max_new_tokens)
         return generate(self.llm, self.tokenizer, packed.embeddings, settings, on_text), choice
+
+    def prepare(
+        self, visuals: Sequence[VisualInput], samples: Sequence[Sample], rules: Sequence[KeepRule]
+    ) -> tuple[Pack, Choice | None]:
+        """What the language model is to read of samples, and what was chosen for it; arguments are ``forward``'s."""
+        tokens = self.compress(visuals)
+        choice = self.choose(visuals, tokens, samples, rules)
+        return self.join(tokens, samples, choice), choice
 
     def compress(self, visuals: Sequence[VisualInput]) -> list[Tensor]:
         """(G, P, D) projected compact tokens of each visual. Videos are pooled, images are not."""
