@@ -1,6 +1,7 @@
 """The page about runs, from results folders that are written here."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,17 @@ from typing import Any
 import pytest
 
 from recot.errors import DataError
+from recot.evaluation.controls import CONTROLS
 from recot.evaluation.costs import costs, write_costs
 from recot.evaluation.evidence import with_evidence
 from recot.evaluation.items import Failure, Item, Result
 from recot.evaluation.report.__main__ import main
 from recot.evaluation.report.page import write_report
 from recot.evaluation.report.runs import gains, read_runs
-from recot.evaluation.results import ResultsFolder
-from recot.evaluation.suites import SUITES
+from recot.evaluation.results import ResultsFolder, read_samples
+from recot.evaluation.runner import ModelUse, evaluate
+from recot.evaluation.suites import SUITES, TinyWorld
+from tests.evaluation.conftest import INFERENCE
 
 CONTROL = {"video": "own", "frames": "all", "options": "given", "selector": "model", "seed": 0}
 NASTY = "<script>alert('x')</script>"
@@ -105,6 +109,27 @@ def test_page_of_runs_side_by_side(write: Callable[..., Path], tmp_path: Path) -
     assert page.count("data:image/png;base64,") == 5
     found = {name: gain.value for _, name, gain in gains(runs)}
     assert found == pytest.approx({"macro": (6 / 8 - 2 / 8) / (1 - 2 / 8), "evidence_recall": 0.5})
+
+
+def test_three_runs_of_a_checkpoint_show_the_selector_s_gain(world: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """Real runs of the trained, the random and the oracle selector, and the page that the command writes."""
+    suite = TinyWorld(annotations=world, videos=world, counts=None)
+    recall = {}
+    for name in ("none", "random_selector", "oracle_selector"):
+        use = ModelUse(folder=checkpoint, digest="x", inference=INFERENCE, control=CONTROLS[name], scoring="generate")
+        folder = tmp_path / "eval/model" / name
+        evaluate({"tiny_world": suite}, use, folder, processes=1)
+        seen = read_samples(folder / "tiny_world/samples.jsonl").results.values()
+        values = [own.saw["evidence_recall"] for own in seen]
+        assert len(values) == len(suite.load())
+        recall[name] = sum(values) / len(values)  # type: ignore[arg-type]
+    main([str(tmp_path / "eval"), "--out", str(tmp_path / "out")])
+    page = (tmp_path / "out/report.html").read_text()
+    (row,) = re.findall(r"<tr><td>tiny_world</td><td>none</td><td>evidence_recall</td>(.*?)</tr>", page, re.DOTALL)
+    selector, random, oracle = recall.values()
+    gain = (selector - random) / (oracle - random)
+    shown = [float(cell) for cell in re.findall(r'<td class="n">(-?[0-9.]+)', row)]
+    assert shown == pytest.approx([selector, random, oracle, gain], abs=6e-4)
 
 
 def test_needles_have_a_map(write: Callable[..., Path], tmp_path: Path) -> None:
