@@ -150,6 +150,8 @@ def _validate(cfg: DictConfig) -> dict[str, float]:
 
 
 def _evaluate_suites(cfg: DictConfig) -> dict[str, float]:
+    if OmegaConf.is_missing(cfg, "checkpoint") or cfg.checkpoint is None:
+        raise ConfigError("checkpoint is not given: set it to a folder that `python -m recot.checkpoints.export` wrote")
     checkpoint = Path(cfg.checkpoint)
     budgets = {name: cfg[name] for name in BUDGETS}
     use = ModelUse(

@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from hydra.utils import instantiate
 from recot.evaluation.budgets import BUDGETS, settings_name
 from recot.evaluation.controls import CONTROLS, Control
 from recot.evaluation.report.__main__ import main as report
-from recot.evaluation.results import read_samples
+from recot.evaluation.results import ResultsFolder, read_samples
+from recot.evaluation.runner import folder_hash
 
 REPO = Path(__file__).parents[2]
 CONTROL_FILES = sorted(path.stem for path in (REPO / "conf/control").glob("*.yaml"))
@@ -43,6 +45,16 @@ def command(folder: Path, *given: str) -> subprocess.CompletedProcess[str]:
         timeout=900,
         check=False,
     )
+
+
+def one_process(monkeypatch: pytest.MonkeyPatch, folder: Path, *given: str) -> None:
+    """The command in this process, which saves the seconds that imports take."""
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["eval.py", *given])
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # the command sets it: other tests must not see that
+    runpy.run_path(str(REPO / "src/eval.py"), run_name="__main__")
 
 
 def lines(path: Path) -> int:
@@ -92,6 +104,29 @@ def test_a_killed_run_goes_on_where_it_was(world: Path, checkpoint: Path, tmp_pa
     assert {"circular_options", "accuracy", "evidence_recall"} <= report["figures"].keys()
 
 
+def test_torchrun_gives_the_results_of_one_process(
+    world: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = arguments(world, checkpoint, "frames=8", "max_new_tokens=1")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    several = subprocess.run(
+        [*torchrun, str(REPO / "src/eval.py"), *given, f"results={tmp_path}/two"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert several.returncode == 0, several.stderr
+    assert several.stdout.count("tiny_world: ") == 1, "one process tells the results"
+    one_process(monkeypatch, tmp_path, *given, f"results={tmp_path}/one")
+    (two,) = (tmp_path / "two").rglob("results.json")
+    (one,) = (tmp_path / "one").rglob("results.json")
+    assert json.loads(two.read_text()) == json.loads(one.read_text())
+    assert two.relative_to(tmp_path / "two") == one.relative_to(tmp_path / "one")
+
+
 def test_a_sweep_over_controls_and_budgets_and_its_report(world: Path, checkpoint: Path, tmp_path: Path) -> None:
     given = arguments(world, checkpoint, "control=none,blind", "keep=0.25,0.5")
     swept = command(tmp_path, "-m", *given, "frames=8", "max_new_tokens=1")
@@ -134,22 +169,54 @@ def test_the_name_of_a_run_tells_what_it_sets() -> None:
     assert settings_name(nothing | {"keep": 0.5}, own, "generate") == "keep=0.5,control.frames=shuffled,control.seed=3"
 
 
-# What a user can get wrong -> what the paragraph must say.
+# What a user can get wrong -> what the paragraph must say. TMP is a folder with what ``mistaken`` makes.
+TINY = "evaluation=tiny_world"
+EMPTY = ["evaluation.tiny_world.annotations=TMP/empty", "evaluation.tiny_world.videos=TMP/empty"]
 MISTAKES = {
-    "two uses": (["evaluation=tiny_world", "experiment=recot_pretrain"], "evaluation=tiny_world and experiment="),
+    "two uses": ([TINY, "experiment=recot_pretrain"], "evaluation=tiny_world and experiment="),
     "no use": ([], "nothing says what to measure: give evaluation=<suite>"),
-    "a stage's file": (["evaluation=tiny_world", "checkpoint=last.ckpt"], "Give a model's folder"),
-    "two budgets": (["evaluation=tiny_world", "keep=0.5", "budget=3"], "keep=0.5 and budget=3: set one"),
-    "two samplings": (["evaluation=tiny_world", "fps=1", "frames=3"], "fps=1 and frames=3: set one"),
-    "no such share": (["evaluation=tiny_world", "keep=1.5"], "1.5"),
+    "a stage's file": ([TINY, "checkpoint=last.ckpt"], "Give a model's folder"),
+    "two budgets": ([TINY, "keep=0.5", "budget=3"], "keep=0.5 and budget=3: set one"),
+    "two samplings": ([TINY, "fps=1", "frames=3"], "fps=1 and frames=3: set one"),
+    "no such share": ([TINY, "keep=1.5"], "1.5"),
     "unknown suite": (["evaluation=tiny_word"], "tiny_world"),
-    "unknown control": (["evaluation=tiny_world", "control=blnd"], "blank_video"),
-    "unknown field": (["evaluation=tiny_world", "control.video=black"], "control.video='black': use one of own"),
-    "contradiction": (["evaluation=tiny_world", "control=blind", "control.frames=single"], "shows no frame"),
-    "unknown scoring": (["evaluation=tiny_world", "scoring=guess"], "scoring='guess'"),
+    "unknown control": ([TINY, "control=blnd"], "blank_video"),
+    "unknown field": ([TINY, "control.video=black"], "control.video='black': use one of own"),
+    "contradiction": ([TINY, "control=blind", "control.frames=single"], "shows no frame"),
+    "unknown scoring": ([TINY, "scoring=guess"], "scoring='guess'"),
     "no data": (["evaluation=mlvu_dev"], "isn't there. Get it from"),
-    "no process": (["evaluation=tiny_world", "processes=0"], "processes=0: give 1 or more"),
+    "no process": ([TINY, "processes=0"], "processes=0: give a whole number, 1 or more"),
+    "processes in words": ([TINY, "processes=two"], "processes=two: give a whole number"),
+    "keep in words": ([TINY, "keep=half"], "keep='half': give a number"),
+    "seed in words": ([TINY, "control.seed=x"], "control.seed='x': give a whole number"),
+    "one unknown suite of two": (["evaluation=[tiny_world,mlvu]"], "evaluation/mlvu"),
+    "no checkpoint": ([TINY, "checkpoint=null"], "checkpoint is not given: set it to a folder"),
+    "checkpoint that isn't there": ([TINY, "checkpoint=TMP/gone"], "TMP/gone: no such folder. Give a model's folder"),
+    "empty checkpoint": ([TINY, "checkpoint=TMP/empty"], "TMP/empty/config.json: missing"),
+    "checkpoint of another format": ([TINY, "checkpoint=TMP/qwen2"], "a model of type 'qwen2'"),
+    "half a checkpoint": ([TINY, "checkpoint=TMP/half"], "model.safetensors: not a whole safetensors file"),
+    "results of another config": ([TINY, "results=TMP/results"], "holds results of another run ("),
+    "results in a file": ([TINY, "results=TMP/qwen2/config.json"], "can't be written: Not a directory. Choose another"),
+    "counts of another kind": ([TINY, "evaluation.tiny_world.counts={items: 3}"], "give lists of numbers by name"),
+    "no videos": (
+        [TINY, "evaluation.tiny_world.videos=TMP/gone"],
+        "none of the 2 videos is there, TMP/gone/0",
+    ),
+    "no annotations": ([TINY, "evaluation.tiny_world.annotations=TMP/gone"], "TMP/gone isn't there. Get it from"),
+    "empty data": ([TINY, *EMPTY], "TMP/empty: there are no questions that can be asked. Wanted: annotations: DIR"),
 }
+
+
+def mistaken(checkpoint: Path, folder: Path) -> None:
+    """What some of the mistakes need: other models, and other results in the place of this model's."""
+    (folder / "empty").mkdir()
+    (folder / "qwen2").mkdir()
+    (folder / "qwen2/config.json").write_text('{"model_type": "qwen2"}')
+    shutil.copytree(checkpoint, folder / "half")
+    weights = folder / "half/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    name = f"{checkpoint.name}-{folder_hash(checkpoint)[:8]}"
+    ResultsFolder(folder / "results" / name / "plain/tiny_world", {"suite": "mine"})
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -162,17 +229,13 @@ def test_mistakes_get_one_paragraph(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     wrong, expected = MISTAKES[mistake]
+    mistaken(checkpoint, tmp_path)
     places = [f"++evaluation.tiny_world.{name}={world}" for name in ("annotations", "videos")]
-    given = [f"checkpoint={checkpoint}", *wrong, *(places if "evaluation=tiny_world" in wrong else [])]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    monkeypatch.setattr(sys, "argv", ["eval.py", *given])
-    GlobalHydra.instance().clear()
-    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # the command sets it: other tests must not see that
+    defaults = [f"checkpoint={checkpoint}", *(places if TINY in wrong else [])]
+    given = [*defaults, *(told.replace("TMP", str(tmp_path)) for told in wrong)]
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(REPO / "src/eval.py"), run_name="__main__")
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        one_process(monkeypatch, tmp_path, *given)
     assert ended.value.code == 2
     paragraphs = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(paragraphs) == 1
-    assert expected in paragraphs[0]
+    assert expected.replace("TMP", str(tmp_path)) in paragraphs[0]

@@ -72,7 +72,7 @@ def test_results_are_the_same_on_two_processes(suite: TinyWorld, checkpoint: Pat
     costs = json.loads((tmp_path / "2/tiny_world/costs.json").read_text())
     assert costs["mean"]["frames"] == 32
     assert 0 < costs["own_share"] < 1
-    assert set(costs["seconds"]) == {"probe", "decode", "compress", "select", "generate", "own"}
+    assert set(costs["seconds"]) == {"probe", "decode", "compress", "tokenize", "select", "generate", "own"}
     lines = read_samples(tmp_path / "2/tiny_world/samples.jsonl").results.values()
     assert costs["seconds"]["own"] == pytest.approx(sum(own.saw["seconds"]["own"] for own in lines))  # type: ignore[index]
 
@@ -196,7 +196,7 @@ def test_the_hash_of_a_checkpoint_is_of_its_content(checkpoint: Path, tmp_path: 
 def test_a_mistake_in_one_process_ends_all() -> None:
     with pytest.raises(DataError, match="full"):
         run(partial(fail_on, 1, DataError), 2)
-    with pytest.raises(ConfigError, match="processes=0: give 1 or more"):
+    with pytest.raises(ConfigError, match="processes=0: give a whole number, 1 or more"):
         run(partial(fail_on, 1, DataError), 0)
 
 

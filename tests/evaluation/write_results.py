@@ -1,7 +1,7 @@
-"""A process that answers questions into a results folder: ``write_results.py FOLDER RANK WORLD [LIMIT_BYTES [HOLD]]``.
+"""A process that answers questions into a results folder: ``... FOLDER RANK WORLD [LIMIT_BYTES [HOLD]]``.
 
-Where a file would grow over the limit, it says that the disk is full; 0 sets none. After ``HOLD`` answers it waits to be
-killed.
+Where a file would grow over the limit, it says that the disk is full; 0 sets none. After ``HOLD`` answers it waits to
+be killed.
 """
 
 import resource

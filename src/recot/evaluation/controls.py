@@ -50,6 +50,8 @@ class Control:
         for name, values in known.items():
             if getattr(self, name) not in get_args(values):
                 raise ConfigError(f"control.{name}={getattr(self, name)!r}: use one of {', '.join(get_args(values))}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise ConfigError(f"control.seed={self.seed!r}: give a whole number")
         if self.video == "none" and (self.frames != "all" or self.selector != "model"):
             raise ConfigError(
                 "control.video=none shows no frame: leave control.frames and control.selector as they are"

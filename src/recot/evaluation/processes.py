@@ -56,8 +56,8 @@ def run(work: Work, processes: int) -> bool:
         RecotError: what ``work`` raised in a child.
         RuntimeError: if a child ended otherwise.
     """
-    if processes < 1:
-        raise ConfigError(f"processes={processes}: give 1 or more")
+    if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
+        raise ConfigError(f"processes={processes}: give a whole number, 1 or more")
     place = torchrun_place()
     if place is not None:
         if processes != 1:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 
-from recot.errors import DataError
+from recot.errors import ConfigError, DataError
 from recot.evaluation.aggregation import Summary
 from recot.evaluation.answers import LETTERS, lettered, letters
 from recot.evaluation.items import Failure, Item, Prompt
@@ -96,7 +96,7 @@ class Benchmark(ABC):
     def load(self) -> list[Item]:
         """All questions; see ``recot.evaluation.items.Suite``."""
         items = list(self.read())
-        check_items(self.annotations, items)
+        check_items(self.annotations, items, self.origin)
         if self.counts is not None:
             check_counts(self.annotations, self.count(items), self.counts)
         return items
@@ -193,8 +193,10 @@ def require(path: Path, origin: Origin) -> None:
         )
 
 
-def check_items(path: str | Path, items: Sequence[Item]) -> None:
-    """Refuse ids that occur twice, questions without text, and options that no letter is left for."""
+def check_items(path: str | Path, items: Sequence[Item], origin: Origin) -> None:
+    """Refuse no questions, ids that occur twice, questions without text, and options that no letter is left for."""
+    if not items:
+        raise DataError(f"{path}: there are no questions that can be asked. Wanted: {origin.layout}")
     twice = [name for name, times in Counter(item.id for item in items).items() if times > 1]
     if twice:
         raise DataError(f"{path}: {len(twice)} ids occur twice, {twice[0]} for example. Get the annotations again.")
@@ -206,7 +208,14 @@ def check_items(path: str | Path, items: Sequence[Item]) -> None:
 
 
 def check_counts(path: str | Path, found: Mapping[str, int], wanted: Counts) -> None:
-    """Refuse annotations that aren't whole."""
+    """Refuse annotations that aren't whole.
+
+    Raises:
+        ConfigError: if the wanted counts aren't lists of numbers by name.
+        DataError: if something else is counted.
+    """
+    if not isinstance(wanted, Mapping) or not all(isinstance(numbers, list | tuple) for numbers in wanted.values()):
+        raise ConfigError(f"counts={wanted!r}: give lists of numbers by name, such as {{items: [2700]}}, or null")
     for name, numbers in wanted.items():
         if found.get(name, 0) not in numbers:
             raise DataError(
