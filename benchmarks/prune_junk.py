@@ -46,6 +46,7 @@ ABOUT = {
     "irrelevant": ("wrong_text",),
     "blind": ("blind",),
     "single_frame": ("single_frame",),
+    "one_frame_enough": ("single_frame",),
 }
 BROKEN = ("truncated", "corrupt")  # of every other reason that a file can't be decoded for
 

@@ -33,7 +33,8 @@ STAGES = {
         *("motion", "cuts_per_min"),
     ),
     "embed": ("effective_frames", "effective_per_min", "relevance", "relevance_caption"),
-    "language": ("blind_right", "blind_margin", "video_gain", "single_frame"),
+    "language": ("blind_right", "blind_margin"),
+    "video_lm": ("one_frame_margin", "video_gain", "single_frame"),
     "text": (
         *("question_length", "answer_length", "repetition", "language_english"),
         *("caption_length", "caption_repetition"),

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from data_pipelines.decisions import Policy
@@ -65,12 +66,14 @@ class Engine:
 
 @dataclass
 class Scorers:
-    """Models that look and read, as Hydra instantiates them, and the floors that belong to them."""
+    """Models that look and read, as Hydra instantiates them or as a folder, and the floors that belong to them."""
 
     frame_size: int
     frames: int
     encoder: dict[str, Any] | None
     language_model: dict[str, Any] | None
+    video_lm: str | None
+    video_lm_device: str
     choice_instruction: str
     workers: int | None
     relevance_floor: float
@@ -126,6 +129,11 @@ class PruneConfig:
                 raise ConfigError(f"{key}={value}: expected a number above 0")
         if not 0 <= self.val_fraction < 1:
             raise ConfigError(f"val_fraction={self.val_fraction}: expected at least 0 (no validation set) and under 1")
+        if self.scorers.video_lm is not None and not (Path(self.scorers.video_lm) / "config.json").is_file():
+            raise ConfigError(
+                f"scorers.video_lm={self.scorers.video_lm}: there is no model (no config.json). Give a folder that "
+                "`python -m recot.checkpoints.export` wrote."
+            )
         if self.media.kind not in _MEDIA_KINDS:
             raise ConfigError(f"media.kind={self.media.kind}: expected {' or '.join(_MEDIA_KINDS)}")
         if len(self.media.frame_size) != 2:

@@ -1,8 +1,10 @@
 """Whether an output is there already, and whether the same command would make it again."""
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from data_pipelines.config import PruneConfig
 from data_pipelines.ingest.records import Records
@@ -10,9 +12,10 @@ from data_pipelines.summary import Summary
 from recot.errors import DataError
 
 
-def hash_input(inputs: Iterable[Records]) -> str:
-    """16 hex digits that change with everything that is read: see ``Records.hash``."""
-    return hashlib.sha256(" ".join(records.hash() for records in inputs).encode()).hexdigest()[:16]
+def hash_input(inputs: Iterable[Records], models: Iterable[Mapping[str, Any] | None]) -> str:
+    """16 hex digits that change with everything that is read: see ``Records.hash`` and ``scoring.Model.identity``."""
+    read = [[records.hash() for records in inputs], list(models)]
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def existing_summary(config: PruneConfig, output: Path, input_hash: str) -> Summary | None:
@@ -33,7 +36,7 @@ def existing_summary(config: PruneConfig, output: Path, input_hash: str) -> Summ
         what
         for what, ours, theirs in (
             ("config", config.hash(), summary.config_hash),
-            ("input", input_hash, summary.input_hash),
+            ("input or models", input_hash, summary.input_hash),
         )
         if ours != theirs
     ]

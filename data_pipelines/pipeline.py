@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -35,6 +36,11 @@ class Models:
 
     encoder: Model | None = None
     language_model: Model | None = None
+    video_lm: Model | None = None
+
+    def identities(self) -> list[dict[str, Any] | None]:
+        """What tells each from others."""
+        return [None if m is None else dict(m.identity) for m in (self.encoder, self.language_model, self.video_lm)]
 
 
 def prune(config: PruneConfig, models: Models) -> Summary:
@@ -62,7 +68,7 @@ def _prune(config: PruneConfig, models: Models, output: Path) -> Summary:
     scratch = Path(config.scores) / "scratch"
     records = read_records(config.source, video_root=config.video_root, scratch=scratch)
     evaluation = [read_records(source, video_root=None, scratch=scratch) for source in config.evaluation_sets]
-    input_hash = hash_input([records, *evaluation])
+    input_hash = hash_input([records, *evaluation], models.identities())
     existing = existing_summary(config, output, input_hash)
     if existing is not None:
         sys.stdout.write(f"{output} is up to date: same input, same config. Nothing to do.\n{existing.table(output)}\n")
@@ -98,6 +104,7 @@ def _stages(config: PruneConfig, models: Models, scratch: Path) -> Stages:
         media=media,
         encoder=models.encoder,
         language_model=models.language_model,
+        video_lm=models.video_lm,
         choice_instruction=config.scorers.choice_instruction,
         workers=config.worker_count(),
         model_workers=config.scorers.workers or config.worker_count(),
@@ -110,7 +117,7 @@ def _score(records: Records, evaluation: list[Records], config: PruneConfig, sta
     tokens = partial(planned_visual_tokens, fps=config.sampling.fps, tokens_per_group=config.sampling.tokens_per_group)
     measure = partial(score, licence=config.licence, tokens=tokens)
     scored = measure(records.videos, stages)
-    to_compare = replace(stages, language_model=None)
+    to_compare = replace(stages, language_model=None, video_lm=None)
     others = [measure(other.videos, to_compare) for other in evaluation]
     pruning = config.pruning
     return compare(

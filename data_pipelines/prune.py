@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from data_pipelines.config import PruneConfig
+from data_pipelines.config import PruneConfig, Scorers
 from data_pipelines.model_files import files_hash
 from data_pipelines.scoring import Model
 from recot.errors import ConfigError, report_errors
@@ -46,8 +46,19 @@ def model_of(node: dict[str, Any] | None) -> Model | None:
     if node is None:
         return None
     place = str(node.get("name_or_path", ""))
-    known_by = files_hash(Path(place)) if place and Path(place).is_dir() else place
-    return Model(partial(instantiate, node), {**node, "name_or_path": known_by})
+    if not place or not Path(place).is_dir():
+        return Model(partial(instantiate, node), {**node, "name_or_path": place})
+    folder = Path(place).resolve()
+    known_by = {**node, "name_or_path": files_hash(folder)}
+    return Model(partial(instantiate, {**node, "name_or_path": str(folder)}), known_by)
+
+
+def video_lm_node(scorers: Scorers) -> dict[str, Any] | None:
+    """Our own model, from the folder that ``scorers.video_lm`` names."""
+    if scorers.video_lm is None:
+        return None
+    target = "recot.checkpoints.likelihood.exported_likelihood"
+    return {"_target_": target, "name_or_path": scorers.video_lm, "device": scorers.video_lm_device}
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prune")
@@ -60,7 +71,9 @@ def main(cfg: DictConfig) -> None:
         config = typed_config(cfg)
         from data_pipelines.pipeline import Models, prune
 
-        prune(config, Models(model_of(config.scorers.encoder), model_of(config.scorers.language_model)))
+        config.check()  # before models are looked for
+        nodes = (config.scorers.encoder, config.scorers.language_model, video_lm_node(config.scorers))
+        prune(config, Models(*map(model_of, nodes)))
 
 
 if __name__ == "__main__":

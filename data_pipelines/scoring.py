@@ -25,6 +25,8 @@ from data_pipelines.media_stage import MediaWork, media_item
 from data_pipelines.sample_signals import sample_columns, video_columns
 from data_pipelines.stage_worker import Item, MakeWork
 from data_pipelines.text_scores import caption_columns, frame_proxy_columns, question_columns
+from data_pipelines.video_lm_stage import SAMPLE_SIGNALS as VIDEO_LM_SIGNALS
+from data_pipelines.video_lm_stage import VIDEO_LM_COLUMNS, VIDEO_LM_VERSION, VideoLmWork, video_lm_item
 from data_pipelines.vision_stage import (
     EMBED_COLUMNS,
     EMBED_VERSION,
@@ -34,6 +36,7 @@ from data_pipelines.vision_stage import (
     EmbedWork,
     embed_item,
 )
+from recot.data.schema import QA
 
 _TOP_K = 1  # frames that a sentence is compared with; of tiny-world captions, one told right from wrong best
 _SAME_COSINE = 0.9  # DATA.md: greedy frame clusters
@@ -64,6 +67,7 @@ class Stages:
         media: work of the stage ``media``.
         encoder: for the stage ``embed``, which is left out without one.
         language_model: for the stage ``language``, likewise.
+        video_lm: for the stage ``video_lm``, likewise.
         choice_instruction: see ``language_stage.LanguageSettings``.
         workers: processes.
         model_workers: processes that run a model.
@@ -74,6 +78,7 @@ class Stages:
     media: MediaWork
     encoder: Model | None
     language_model: Model | None
+    video_lm: Model | None
     choice_instruction: str
     workers: int
     model_workers: int
@@ -144,6 +149,9 @@ def score(
     if stages.language_model is not None:
         runs["language"], of_samples = _language(records, usable, counts, stages, ledger)
         samples = beside(samples, of_samples)
+    if stages.video_lm is not None:
+        runs["video_lm"], of_samples = _video_lm(records, usable, counts, stages, ledger)
+        samples = beside(samples, of_samples)
     if stages.encoder is not None:
         samples = _with_frame_proxy(samples, videos, counts, stages.media.settings.frame_count)
     return Scored(videos, samples, ids, runs)
@@ -196,15 +204,37 @@ def _language(
     identity = {"media": media.config, "model": dict(model.identity), **vars(settings)}
     ledger = Ledger(stages.scores / "language", config_hash(identity, LANGUAGE_VERSION), LANGUAGE_COLUMNS)
     work = LanguageWork(make_model=model.load, settings=settings)
-    items = [
-        None if item is None or not video.qa else language_item(item, video.qa)
-        for item, video in zip(usable, records, strict=True)
+    items = _asked(records, usable, language_item)
+    run = _run(stages, [item for item in items if item is not None], ledger, work, stages.model_workers)
+    return run, _answers(items, ledger, LANGUAGE_SIGNALS, counts)
+
+
+def _video_lm(
+    records: Sequence[VideoRecord], usable: list[str | None], counts: list[int], stages: Stages, media: Ledger
+) -> tuple[StageRun, pa.Table]:
+    model = stages.video_lm
+    assert model is not None
+    identity = {"media": media.config, "model": dict(model.identity)}
+    ledger = Ledger(stages.scores / "video_lm", config_hash(identity, VIDEO_LM_VERSION), VIDEO_LM_COLUMNS)
+    items = _asked(records, usable, video_lm_item)
+    work = VideoLmWork(media=media, make_model=model.load)
+    run = _run(stages, [item for item in items if item is not None], ledger, work, stages.model_workers)
+    return run, _answers(items, ledger, VIDEO_LM_SIGNALS, counts)
+
+
+def _asked(
+    records: Sequence[VideoRecord], usable: list[str | None], item_of: Callable[[str, Sequence[QA]], Item]
+) -> list[Item | None]:
+    """The item of each video that could be decoded and has questions; None for the others."""
+    return [
+        None if media is None or not video.qa else item_of(media, video.qa)
+        for media, video in zip(usable, records, strict=True)
     ]
-    todo = [item for item in items if item is not None]
-    run = _run(stages, todo, ledger, work, stages.model_workers)
-    rows = ledger.read_table([item["id"] for item in todo])
+
+
+def _answers(items: list[Item | None], ledger: Ledger, signals: Sequence[str], counts: list[int]) -> pa.Table:
     ids = [None if item is None else item["id"] for item in items]
-    return run, sample_columns(rows, LANGUAGE_SIGNALS, ids, counts)
+    return sample_columns(ledger.read_table([item for item in ids if item is not None]), signals, ids, counts)
 
 
 def _with_frame_proxy(samples: pa.Table, videos: pa.Table, counts: list[int], frames: int) -> pa.Table:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from data_pipelines.report.facts import CheckFacts
 
-STAGES = ("read", "media", "embed", "language", "text", "signals", "compare", "policy")
+STAGES = ("read", "media", "embed", "language", "video_lm", "text", "signals", "compare", "policy")
 """In the order in which they are told; one that nobody knows comes last."""
 
 

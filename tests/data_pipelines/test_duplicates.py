@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import av
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,57 +12,16 @@ from data_pipelines.duplicates import DuplicateSettings, find_duplicates, nearby
 from data_pipelines.duplicates.alignment import evidence
 from data_pipelines.duplicates.clusters import Groups, stars
 from data_pipelines.duplicates.matching import Matcher
-from data_pipelines.duplicates.semantic import ordered_cosine
 from data_pipelines.signals.perceptual_hash import FLAT, perceptual_hash
 from recot.errors import ConfigError
 from recot.tiny_world.junk.pixels import Frames, brighten, crop, decode_frames, mirror, resize
 from recot.tiny_world.render import render, render_frame
 from recot.tiny_world.splits import Split
 from recot.tiny_world.video import encode_mp4
+from tests.data_pipelines.hash_tables import EVERY, clusters, hash_table, luma, noisy, sequence, table
 
 DEFAULT = DuplicateSettings()
 SCENES = Split(world=3, name="train", videos=100, frames=64)
-EVERY = 4  # frames at 8 a second: half a second
-HASHES = pa.list_(pa.uint64())
-
-
-def luma(frames: Frames) -> np.ndarray:
-    """(n, 64, 64) uint8."""
-    pictures = (av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24") for frame in frames)
-    return np.stack(
-        [p.reformat(width=64, height=64, format="gray", interpolation="AREA").to_ndarray() for p in pictures]
-    )
-
-
-def table(rows: dict[str, tuple[np.ndarray, float]], **columns: list) -> pa.Table:
-    """Videos by name: (n, 64, 64) luma every half second, and seconds."""
-    plain = [perceptual_hash(frames) for frames, _ in rows.values()]
-    mirrored = [perceptual_hash(np.ascontiguousarray(frames[:, :, ::-1])) for frames, _ in rows.values()]
-    return hash_table(dict(zip(rows, plain, strict=True)), mirrored, [s for _, s in rows.values()], **columns)
-
-
-def hash_table(
-    plain: dict[str, np.ndarray], mirrored: list[np.ndarray], seconds: list[float | None], **columns: list
-) -> pa.Table:
-    """Videos by name, with their hashes."""
-    defaults = {"key": list(plain), "packet_md5": list(plain)}
-    return pa.table(
-        {
-            "video_id": pa.array(list(plain), pa.string()),
-            **{name: pa.array(values, pa.string()) for name, values in (defaults | columns).items()},
-            "duration_s": pa.array(seconds, pa.float64()),
-            "hashes": pa.array([h.tolist() for h in plain.values()], HASHES),
-            "mirrored_hashes": pa.array([h.tolist() for h in mirrored], HASHES),
-        }
-    )
-
-
-def clusters(found: pa.Table) -> set[frozenset[str]]:
-    """Ids that are together."""
-    together: dict[int, set[str]] = {}
-    for row in found.to_pylist():
-        together.setdefault(row["cluster_id"], set()).add(row["video_id"])
-    return {frozenset(ids) for ids in together.values()}
 
 
 def test_the_same_packets_in_two_rotations_are_one_cluster_with_the_copies_of_both() -> None:
@@ -135,17 +93,6 @@ def test_different_scenes_are_not_merged(scene_lumas: dict[str, tuple[np.ndarray
     left, right = np.triu_indices(len(videos), 1)
     score, _ = Matcher(videos, np.arange(len(videos)), DEFAULT).compare(left, right)
     assert not score.any()
-
-
-def sequence(rng: np.random.Generator, shots: int) -> np.ndarray:
-    """Hashes of a video with shots of two to four half seconds."""
-    return np.repeat(rng.integers(1, 2**63, shots, dtype=np.uint64), rng.integers(2, 5, shots))
-
-
-def noisy(rng: np.random.Generator, hashes: np.ndarray, part: float) -> np.ndarray:
-    """With about that part of the bits flipped."""
-    bits = rng.random((len(hashes), 64)) < part
-    return hashes ^ (bits * (np.uint64(1) << np.arange(64, dtype=np.uint64))).sum(1, dtype=np.uint64)
 
 
 def planted(seed: int) -> tuple[pa.Table, set[frozenset[str]]]:
@@ -270,66 +217,6 @@ def test_a_chain_of_weak_links_is_no_cluster() -> None:
 
 def test_evidence_is_what_the_docstring_says() -> None:
     np.testing.assert_allclose(evidence(np.array([0.0, 8, 16, 32, 40])), [18, 10.125, 4.5, 0, 0])
-
-
-def embedded(videos: pa.Table, frames: list[np.ndarray | None], size: int = -1) -> pa.Table:
-    """With (k, C) frame embeddings, in lists of a fixed size if that is given."""
-    values = [None if f is None else f.reshape(-1).tolist() for f in frames]
-    counts = [None if f is None else len(f) for f in frames]
-    videos = videos.append_column("embeddings", pa.array(values, pa.list_(pa.float32(), size)))
-    return videos.append_column("embedding_frames", pa.array(counts, pa.int64()))
-
-
-def test_semantic_duplicates_show_the_same_in_the_same_order() -> None:
-    rng = np.random.default_rng(2)
-    shots, still = rng.normal(size=(8, 32)), np.repeat(rng.normal(size=(1, 32)), 8, 0)
-    frames: dict[str, np.ndarray | None] = {
-        "a": shots,
-        "alike": shots + 0.2 * rng.normal(size=shots.shape),
-        "in another order": shots[rng.permutation(8)],
-        "reversed": shots[::-1],
-        "other": rng.normal(size=(8, 32)),
-        "still": still,
-        "still too": still + 0.01,
-        "not embedded": None,
-    }
-    hashes = {name: sequence(rng, 6) for name in frames}
-    videos = hash_table(hashes, [noisy(rng, h, 0.5) for h in hashes.values()], [8.0] * len(frames))
-    videos = embedded(videos, list(frames.values()))
-    found = find_duplicates(videos, settings=DEFAULT)
-    assert {group for group in clusters(found) if len(group) > 1} == {frozenset({"a", "alike"})}
-    rows = {row["video_id"]: row for row in found.to_pylist()}
-    assert rows["alike"]["dup_kind"] == "semantic"
-    assert 0.9 < rows["alike"]["dup_score"] < 1
-    chunked = pa.concat_tables([videos.slice(0, 3), videos.slice(3)])
-    assert find_duplicates(chunked, settings=DEFAULT).equals(found)
-    fixed = embedded(videos.select(range(6)), list(frames.values()), size=8 * 32)
-    assert find_duplicates(fixed.slice(1), settings=DEFAULT).num_rows == 7
-    assert find_duplicates(fixed, settings=DEFAULT).equals(found)
-
-
-def test_semantic_pairs_across_many_clusters() -> None:
-    """More videos than one k-means cluster may have: nearly all planted pairs are found."""
-    rng = np.random.default_rng(3)
-    count = 1200
-    originals = rng.normal(size=(count, 4, 16)).astype(np.float32)
-    copies = originals + 0.1 * rng.normal(size=originals.shape).astype(np.float32)
-    names = [f"{i}" for i in range(2 * count)]
-    nothing = np.zeros(0, np.uint64)
-    videos = hash_table(dict.fromkeys(names, nothing), [nothing] * len(names), [4.0] * len(names))
-    found = find_duplicates(embedded(videos, [*originals, *copies]), settings=DuplicateSettings(looks=3))
-    cluster = found["cluster_id"].to_numpy()
-    usable = np.array([kind is not None for kind in found["dup_kind"].to_pylist()])
-    assert (cluster[:count] == cluster[count:]).sum() > 0.9 * usable[:count].sum() > 0.8 * count
-    assert max(np.bincount(cluster)) == 2
-
-
-def test_the_ordered_cosine_is_that_of_the_best_path() -> None:
-    """Against all paths that never go back."""
-    cosines = np.random.default_rng(4).uniform(-1, 1, (5, 3, 4))
-    paths = [(i, j, k) for i in range(4) for j in range(i, 4) for k in range(j, 4)]
-    best = [max(np.mean([c[row, column] for row, column in enumerate(path)]) for path in paths) for c in cosines]
-    np.testing.assert_allclose(ordered_cosine(cosines), best)
 
 
 def test_hashes_say_what_changed() -> None:

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,11 +17,10 @@ from data_pipelines.language_stage import (
     LanguageSettings,
     LanguageWork,
     blind,
-    choice_prompt,
     language_item,
 )
 from data_pipelines.ledger import Ledger, config_hash
-from data_pipelines.media_pictures import encode_picture
+from data_pipelines.option_prompts import choice_prompt
 from data_pipelines.sample_signals import Question, sample_columns
 from recot.data.schema import QA
 from recot.errors import DataError
@@ -201,29 +199,6 @@ def test_items_through_work_and_ledger_and_into_a_table(tmp_path: Path) -> None:
     assert samples["blind_margin"][1] == samples["blind_margin"][3]
     right, margin = blind(KNOWN, model=scorer, settings=SETTINGS)
     assert (samples["blind_right"][1].as_py(), samples["blind_margin"][1].as_py()) == (right.value, margin.value)
-    for name in ("video_gain", "single_frame"):
-        assert samples[f"{name}_status"].to_pylist() == ["na"] * 4
-        assert samples[name].null_count == 4
-
-
-def seer(frames: np.ndarray, question: str, answer: str) -> float:
-    """2 nats a token for who sees nothing, less for each different brightness that is seen."""
-    return 2.0 - 0.25 * len(np.unique(frames)) + (1.0 if len(frames) == 1 and frames[0, 0, 0, 0] != 4 else 0.0)
-
-
-def test_with_a_model_that_sees(tmp_path: Path) -> None:
-    columns = pa.schema([("frame_size", pa.int64()), ("pictures", pa.list_(pa.binary()))])
-    media = Ledger(tmp_path / "media", "m" * 16, columns)
-    pictures = [encode_picture(np.full((8, 8, 3), value, np.uint8)) for value in (0, 1, 2, 3, 4, 5, 6, 7)]
-    media.write("a" * 64, {"frame_size": 8, "pictures": pictures[:7]})
-    work = LanguageWork(untrained, SETTINGS, make_video_model=lambda: seer, media=media)
-    with work() as run:
-        (outcome,) = run([language_item("a" * 64, QUESTIONS)])
-    assert outcome.failure is None
-    assert outcome.result is not None
-    assert outcome.result["video_gain"] == [None, 1.75, 1.75]
-    assert outcome.result["single_frame"] == [None, 2.5, 2.5]  # the middle one of 7 is number 3, not 4
-    assert outcome.result["single_frame_status"] == ["na", "ok", "ok"]
 
 
 def test_a_tokenizer_without_a_chat_template(tmp_path: Path) -> None:
