@@ -1,12 +1,8 @@
-"""Training end to end, as a user runs it: real processes, real videos, real shards."""
+"""Training end to end: real videos, real shards, every experiment."""
 
 import json
-import os
-import runpy
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -17,100 +13,11 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from omegaconf import open_dict
 
-from recot import run
 from recot.checkpoints.reading import read_checkpoint
 from recot.errors import ConfigError
+from tests.run.small import OTHERS, REPO, SMALL
 
-REPO = Path(__file__).resolve().parents[1]
 EXPERIMENTS = sorted(p.stem for p in (REPO / "conf/experiment").glob("*.yaml"))
-SMALL = [
-    "trainer.accelerator=cpu",
-    "trainer.val_check_interval=2",
-    "callbacks.checkpoint.every_n_train_steps=2",
-    "callbacks.pictures.samples=1",
-    "data.prepare.train_videos=8",
-    "data.prepare.val_videos=4",
-    "data.prepare.frames=16",
-    "data.batch_size=2",
-    "data.groups_per_sample=2",
-    "data.num_workers=0",
-]
-QUESTIONS = [
-    "init_from=null",
-    "trainer.accelerator=cpu",
-    "trainer.val_check_interval=2",
-    "callbacks.checkpoint.every_n_train_steps=2",
-    "data.prepare.train_videos=4",
-    "data.prepare.val_videos=2",
-    "data.prepare.frames=32",
-    "data.questions.per_video=2",
-    "data.batch_size=2",
-    "data.num_workers=0",
-]
-# Experiments other than stage 1 -> their small overrides, and a measure with the bound it must keep.
-OTHERS = {
-    **dict.fromkeys(("projector_align", "selector_finetune", "sft_lora"), (QUESTIONS, "val/loss", 100)),
-    "tiny_vision": (
-        [
-            "trainer.accelerator=cpu",
-            "trainer.val_check_interval=2",
-            "callbacks.checkpoint.every_n_train_steps=2",
-            "data.batch_size=8",
-            "data.frames_per_scene=2",
-            "data.val_groups=2",
-            "data.num_workers=0",
-            "model.tokenizer.texts.scenes=5",
-        ],
-        "val/loss",
-        100,
-    ),
-    "tiny_llm": (
-        [
-            "trainer.accelerator=cpu",
-            "trainer.val_check_interval=2",
-            "callbacks.checkpoint.every_n_train_steps=2",
-            "data.val_scenes=2",
-            "data.num_workers=0",
-            "model.tokenizer.texts.scenes=5",
-        ],
-        "val/loss",
-        100,
-    ),
-}
-
-
-@pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose ``tiny_world`` the first run makes and the others find."""
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture
-def train(world: Path, tmp_path: Path) -> Callable[..., dict[str, float]]:
-    """Compose and run in this process, into ``tmp_path/<name>``."""
-
-    def go(*overrides: str, name: str = "run", entry: str = "train") -> dict[str, float]:
-        with initialize_config_dir(config_dir=str(REPO / "conf"), version_base="1.3"):
-            experiment = next(o.removeprefix("experiment=") for o in overrides if o.startswith("experiment="))
-            small = OTHERS[experiment][0] if experiment in OTHERS else SMALL
-            overrides = (f"paths.data={world}", f"paths.run={tmp_path / name}", *small, *overrides)
-            cfg = compose(entry, overrides=list(overrides))
-        return {"train": run.train, "eval": run.evaluate}[entry](cfg)
-
-    return go
-
-
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"} | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, str(REPO / "src/train.py"), *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -248,100 +155,6 @@ def test_cached_features_train_as_live_frames_do(
         assert cached[name] == pytest.approx(live[name], rel=1e-3, abs=1e-4)
     with pytest.raises(ValueError, match="another vision encoder"):
         train("experiment=recot_pretrain", "data.features=cached", "model.vision_encoder.drop_layers=2", name="other")
-
-
-def test_commands_of_the_readme_and_a_kill(tmp_path: Path) -> None:
-    """SIGKILL in mid-run, then the same command with resume=; the data were made whole by the first."""
-    arguments = ["experiment=recot_pretrain", *SMALL, "data.num_workers=1", "hydra.run.dir=first"]
-    process = subprocess.Popen(
-        [sys.executable, str(REPO / "src/train.py"), *arguments, "trainer.max_steps=100000"],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    last = tmp_path / "first/checkpoints/last.ckpt"
-    deadline = time.monotonic() + 240
-    while not last.is_file():
-        assert process.poll() is None, "training ended before its first checkpoint"
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    step = read_checkpoint(last)["global_step"]
-    arguments[-1] = "hydra.run.dir=second"
-    resumed = command(*arguments, f"resume={last}", f"trainer.max_steps={step + 2}", cwd=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "explained variance" in resumed.stdout
-    assert read_checkpoint(tmp_path / "second/checkpoints/final.ckpt")["global_step"] == step + 2
-
-
-def test_sweep_and_its_report(tmp_path: Path) -> None:
-    swept = command(
-        "-m",
-        "experiment=recot_pretrain",
-        "stage.mask_ratio=0.5,0.75",
-        *SMALL,
-        "trainer.max_steps=1",
-        cwd=tmp_path,
-    )
-    assert swept.returncode == 0, swept.stderr
-    (folder,) = (tmp_path / "multirun/recot_pretrain").iterdir()
-    report = subprocess.run(
-        [sys.executable, "-m", "recot.sweep_report", str(folder)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert report.returncode == 0, report.stderr
-    assert "0.75" in report.stdout
-    assert (folder / "sweep.csv").is_file()
-    assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
-
-
-# What a user can get wrong on the command line -> what the paragraph must say.
-MISTAKES = {
-    "unknown key": (["stage.mask_ratoi=0.5"], "mask_ratoi"),
-    "unknown experiment": (["experiment=recot_pretrian"], "recot_pretrain"),
-    "unknown kind": (["stage.masking=semantic"], "use one of sgm"),
-    "ratio 0": (["stage.mask_ratio=0"], "stage.mask_ratio"),
-    "ratio 1": (["stage.mask_ratio=1"], "stage.mask_ratio"),
-    "ratio 1.5": (["stage.mask_ratio=1.5"], "stage.mask_ratio"),
-    "three frames": (["data.sampling.fps=null", "data.sampling.count=3"], "data.sampling.count"),
-    "no data": (["data=shards", "data.train=[nowhere/train]", "data.val=[nowhere/val]"], "data_pipelines/prune.py"),
-    "data not named": (["data=shards"], "data.train"),
-    "unwritable": (["hydra.run.dir=/dev/null/run"], "can't be written"),
-    "no checkpoint": (["resume=nowhere.ckpt"], "no checkpoint there"),
-    "steps of another type": (["trainer.max_steps=many"], "trainer.max_steps=many"),
-    "rate of another type": (["stage.learning_rate=fast"], "stage.learning_rate"),
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_get_one_paragraph(
-    mistake: str, tmp_path: Path, world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    wrong, expected = MISTAKES[mistake]
-    small = [] if "data=shards" in wrong else SMALL
-    experiment = [] if any(w.startswith("experiment=") for w in wrong) else ["experiment=recot_pretrain"]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    monkeypatch.setattr(sys, "argv", ["train.py", *experiment, f"paths.data={world}", *small, *wrong])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(REPO / "src/train.py"), run_name="__main__")
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    assert ended.value.code == 2
-    paragraphs = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(paragraphs) == 1
-    assert expected in paragraphs[0]
-
-
-def test_a_mistake_shows_no_traceback_to_a_user(tmp_path: Path) -> None:
-    result = command("experiment=recot_pretrain", "stage.mask_ratio=1.5", *SMALL, cwd=tmp_path)
-    assert result.returncode == 2
-    assert result.stderr.count("error: stage.mask_ratio is 1.5") == 1
-    assert "Traceback" not in result.stderr
 
 
 def test_a_checkpoint_of_another_width(train: Callable[..., dict[str, float]], tmp_path: Path) -> None:
