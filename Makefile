@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
-.PHONY: setup demo prune-data train eval test lint bench
+.PHONY: setup demo prune-data train eval test test-lmms-eval lint bench
 
 setup: $(STAMP)
 
@@ -46,6 +46,25 @@ eval: setup
 # Two processes of one thread each: files side by side, the tests of a file in order.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# An environment of its own: lmms-eval wants another antlr than Hydra, and another av than we do. It gets what its
+# evaluator and our adapter import, without the judges, metrics and models that only some of its tasks use.
+LMMS := $(VENV)/lmms-eval
+LMMS_PIP := $(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check
+LMMS_NEEDS := accelerate datasets evaluate "filelock<4" jinja2 loguru pillow pydantic pytablewriter pyyaml sacrebleu \
+	scikit-learn tenacity
+RECOT_NEEDS := "av>=17,<19" "decord==0.6.0; sys_platform == 'linux' and platform_machine == 'x86_64'" einops \
+	matplotlib "peft>=0.21,<1" torchmetrics tqdm "transformers>=5,<6" webdataset
+
+$(LMMS)/.setup-done: pyproject.toml Makefile | setup
+	$(PYTHON) -m venv $(LMMS)
+	$(LMMS_PIP) "$(TORCH)"
+	$(LMMS_PIP) "$(TORCH)" $(LMMS_NEEDS) $(RECOT_NEEDS)
+	$(LMMS_PIP) --no-deps lmms-eval==0.7.3 -e .
+	@touch $@
+
+test-lmms-eval: $(LMMS)/.setup-done
+	RECOT_LMMS_PYTHON=$(abspath $(LMMS)/bin/python) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/evaluation/test_lmms_eval.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
