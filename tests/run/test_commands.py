@@ -39,12 +39,15 @@ def test_commands_of_the_readme_and_a_kill(tmp_path: Path) -> None:
     )
     last = tmp_path / "first/checkpoints/last.ckpt"
     deadline = time.monotonic() + 240
-    while not last.is_file():
-        assert process.poll() is None, "training ended before its first checkpoint"
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        while not last.is_file():
+            assert process.poll() is None, "training ended before its first checkpoint"
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     step = read_checkpoint(last)["global_step"]
     arguments[-1] = "hydra.run.dir=second"
     resumed = command(*arguments, f"resume={last}", f"trainer.max_steps={step + 2}", cwd=tmp_path)
