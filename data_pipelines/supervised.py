@@ -208,6 +208,7 @@ class SupervisedPool(Generic[Task, Result]):
         done: dict[int, Outcome[Result]] = {}
         given = yielded = 0
         while pending is not None or yielded < given:
+            # Before an outcome is handed out: who takes it needs time, in which no child is to wait for its next task.
             while pending is not None and given - yielded < _LOOK_AHEAD * self._workers:
                 child = self._idle_child()
                 if child is None:
@@ -215,10 +216,11 @@ class SupervisedPool(Generic[Task, Result]):
                 child.give(*pending)
                 given += 1
                 pending = next(waiting, None)
-            self._collect(done)
-            while yielded in done:
+            if yielded in done:
                 yield done.pop(yielded)
                 yielded += 1
+            else:
+                self._collect(done)
 
     def _idle_child(self) -> _Child | None:
         idle = next((child for child in self._children if child.ready and child.task is None), None)

@@ -17,7 +17,6 @@ from data_pipelines.ingest.fetch import local_copy
 from data_pipelines.manifest import PLACES
 from recot.data.schema import FRAMES_EXTENSION, QA, Media, VideoSample, content_key
 from recot.data.shard_index import sample_columns
-from recot.data.shard_writer import ShardWriter
 from recot.data.shards import ShardFolder
 from recot.errors import DataError, VideoError
 
@@ -152,6 +151,8 @@ def write_split(
     Raises:
         DataError: if a video changed since it was inspected, or the disk is full.
     """
+    from recot.data.shard_writer import ShardWriter  # here, as webdataset loads torch, which a sweep can do without
+
     writer = ShardWriter(
         folder,
         config_hash=config_hash,

@@ -177,9 +177,10 @@ def test_two_runs_into_one_output(clips: Path, tmp_path: Path) -> None:
     assert len(ShardFolder(tmp_path / "out" / "train")) == 6
 
 
-def test_worker_processes_import_no_torch() -> None:
-    """Children import the entry and the module of the function that they run."""
-    script = "import sys, data_pipelines.prune, data_pipelines.media_stage; assert 'torch' not in sys.modules"
+def test_neither_driver_nor_children_import_torch() -> None:
+    """Children import the entry and the module of the function that they run; nor does the driver, to decide."""
+    modules = "data_pipelines.prune, data_pipelines.media_stage, data_pipelines.pipeline"
+    script = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=REPO)
 
 

@@ -44,6 +44,8 @@ def behave(task: tuple[str, int]) -> object:
             return "torch" in sys.modules
         case "pid":
             return os.getpid()
+        case "touch":
+            Path(os.environ["TOUCHED"], str(number)).touch()
         case "slow":
             time.sleep(0.4)
     return number * number
@@ -66,6 +68,19 @@ def test_results_come_in_input_order_with_any_number_of_workers() -> None:
         assert [o.result for o in outcomes] == [n * n for n in range(12)]
         assert all(o.failure is None for o in outcomes)
         assert all((o.elapsed_s > 0.39) == (n % 5 == 0) for n, o in enumerate(outcomes) if n)
+
+
+def test_no_child_waits_for_who_takes_the_outcomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one outcome taken, the next task is done although nobody asks for it."""
+    monkeypatch.setenv("TOUCHED", str(tmp_path))
+    with pool(workers=1) as touching:
+        outcomes = touching.map([("touch", n) for n in range(4)])
+        next(outcomes)
+        end = time.monotonic() + 60
+        while not (tmp_path / "1").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+        assert [outcome.result for outcome in outcomes] == [1, 4, 9]
 
 
 def test_a_bad_task_loses_only_itself() -> None:
