@@ -1,12 +1,13 @@
 """Does pruning help? Stage 1 after equal steps on all of a corpus with junk, on what is kept, and on what is dropped.
 
-    python -m recot.tiny_world --out CORPUS --videos 2000 --frames 64 --seed 2 --junk 0.4
-    python benchmarks/prune_helps.py CORPUS --work FOLDER [--steps 100]
+    python -m recot.tiny_world --out CORPUS --videos 1000 --frames 64 --seed 2 --junk 0.4
+    python benchmarks/prune_helps.py CORPUS --work FOLDER [--steps 60]
 
-Prunes CORPUS/corpus at the default preset, then trains ``experiment=recot_pretrain`` with each arm's videos: all that
-can be decoded, the kept ones, as many drawn at random from all, and the dropped ones that can be decoded. Every run has
-the same steps, batch size and held-out videos (48 clean ones of another seed); each arm runs with three seeds, of the
-weights, the order of the videos and, for the random arm, the draw.
+Prunes CORPUS/corpus at the default preset, without the language model, as stage 1 sees no questions. Then trains
+``experiment=recot_pretrain`` with each arm's videos: all that can be decoded, the kept ones, as many drawn at random
+from all, and the dropped ones that can be decoded. Every run has the same steps, batch size and held-out videos (48
+clean ones of another seed); each arm runs with three seeds, of the weights, the order of the videos and, for the random
+arm, the draw.
 """
 
 import argparse
@@ -55,7 +56,7 @@ def prune(source: Path, output: Path, scores: Path, *overrides: str) -> None:
     if output.is_dir():
         return
     command = ["data_pipelines/prune.py", f"source={source}", f"output={output}", f"scores={scores}", "scorers=tiny"]
-    run(*command, "workers=1", *overrides)
+    run(*command, "scorers.language_model=null", "workers=1", *overrides)
 
 
 def split_videos(output: Path) -> dict[str, set[str]]:
@@ -111,7 +112,7 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--scores", type=Path, help="folder of scores to use; default: in the work folder")
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=REPO / "benchmarks/results/prune_helps")
     options = parser.parse_args()

@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    before = os.getloadavg()
     paths = sorted(path for path in options.folder.iterdir() if path.suffix in SUFFIXES)
     with tempfile.TemporaryDirectory() as chosen:  # a folder of these files and nothing else
         for path in paths:
@@ -195,6 +196,7 @@ def main() -> None:
         "hardware": hardware(),
         "command": f"python benchmarks/prune_throughput.py {options.folder.name} {' '.join(sys.argv[2:])}".strip(),
         "versions": f"Python {platform.python_version()}, PyAV {av.__version__}, Daft {version('daft')}",
+        "beside": f"other work: load average {before[0]:.1f} before, {os.getloadavg()[0]:.1f} after",
         "date": date.today().isoformat(),
     }
     result = {"setting": setting, "rows": rows}
