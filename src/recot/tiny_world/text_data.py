@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from recot.data.qa_text import question_text, reply_text
 from recot.errors import ConfigError
+from recot.models.prompt import time_text
 from recot.randomness import derive_seed, keyed_rng
 from recot.tiny_world.common_knowledge import common_questions
 from recot.tiny_world.planting import TASKS
@@ -195,6 +196,11 @@ def phrases() -> list[str]:
     numbers = [*(f" {digit}" for digit in range(10)), *(f" {time}" for time in times)]
     between = (". ", ": ", ", ", " or ", " the ")
     return [*OBJECTS, *MOVEMENTS, BOUNCES, CIRCLES, "is shown", NOT_SHOWN, *numbers, *spans, *STEMS, *between]
+
+
+def time_phrases() -> list[str]:
+    """The times that stand before groups of 4 frames, 8 of them a second, in a video's first 64 seconds."""
+    return [time_text(half / 2) for half in range(128)]
 
 
 def _check(curriculum: Sequence[Level]) -> None:
