@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torchmetrics.functional.classification import binary_auroc
 
-from recot.evaluation.selector_metrics import SelectorMetrics
+from recot.evaluation.selector_metrics import SelectorMetrics, evidence_found
 from recot.models.selection import Selection
 from recot.models.visual_groups import VisualGroups
 
@@ -42,3 +43,21 @@ def test_measures_by_hand() -> None:
     )
     metrics.reset()
     assert metrics.compute() == {}
+
+
+@pytest.mark.parametrize("kinds", [3, 1000])
+def test_auroc_is_torchmetrics_s_with_ties_too(kinds: int) -> None:
+    generator = torch.Generator().manual_seed(kinds)
+    scores = torch.randint(kinds, (40, 1), generator=generator) / kinds  # torchmetrics takes others for logits
+    seconds = torch.arange(40, dtype=torch.float64)[:, None] + torch.tensor([0.0, 0.9], dtype=torch.float64)
+    visual = VisualGroups(
+        tokens=torch.zeros(1, 40, 1, 1),
+        time=torch.zeros(1, 40, 1, 1),
+        time_valid=torch.ones(1, 40, 1, dtype=torch.bool),
+        valid=torch.ones(1, 40, dtype=torch.bool),
+        seconds=seconds[None],
+    )
+    selection = Selection(torch.ones(1, 40, 1, dtype=torch.bool), scores[None], scores[None])
+    (found,) = evidence_found(visual, selection, [[(5.0, 11.5), (30.0, 30.5)]])
+    shows = torch.tensor([5 <= i <= 11 or i == 30 for i in range(40)])
+    assert found["evidence_auroc"].item() == pytest.approx(binary_auroc(scores[:, 0], shows.long()).item(), abs=1e-6)

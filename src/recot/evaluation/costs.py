@@ -9,7 +9,7 @@ from recot.atomic import write_file
 from recot.evaluation.items import Result
 
 OWN = "own"
-"""Step of all that is neither decoding nor the model: prompts, reading replies, writing lines."""
+"""Step of all that is neither decoding nor the model and its tokenizer: prompts, measures, reading replies, writing."""
 _COUNTS = ("frames", "tokens_seen", "tokens_kept", "prompt_tokens")
 
 

@@ -53,6 +53,7 @@ class RecotAnswerer:
     def __init__(self, model: VideoLM, inference: Inference, *, control: Control, scoring: Scoring) -> None:
         check_use(control, scoring)
         self._model = model
+        self._device = next(model.parameters()).device
         self._inference = inference
         self._control = control
         self._scoring = scoring
@@ -78,22 +79,24 @@ class RecotAnswerer:
             ) from error
 
     def _answer(self, item: Item, prompt_of: PromptOf) -> Answered:
-        usage = Usage(next(self._model.parameters()).device)
+        usage = Usage(self._device)
         shown = None if self._control.video == "none" else self._videos.read(item, usage)
-        prompt = self._tokenized(prompt_of(() if shown is None else shown.times_s.tolist()), video=shown is not None)
+        told = prompt_of(() if shown is None else shown.times_s.tolist())
+        with usage.step("tokenize"):
+            prompt = self._tokenized(told, video=shown is not None)
         sample = Sample(prompt=prompt, visuals=() if shown is None else (0,))
         with usage.step("select"):
             choice = None if shown is None else self._choose(item, shown, sample)
             packed = self._model.join([] if shown is None else [shown.tokens], [sample], choice)
         self._check_length(item, packed)
         with usage.step("generate"):
-            reply, told = self._reply(item, packed)
+            reply, how = self._reply(item, packed)
         saw = {
             "frames": 0 if shown is None else len(shown.times_s),
             "tokens_seen": 0,
             "tokens_kept": 0,
             "prompt_tokens": packed.embeddings.shape[1],
-            **told,
+            **how,
             **({} if choice is None else self._kept(item, choice)),
             "seconds": usage.seconds,
             "peak_memory_mib": usage.peak_memory_mib(),
@@ -156,7 +159,7 @@ class RecotAnswerer:
             "tokens_seen": groups.tokens_seen,
             "tokens_kept": groups.tokens_kept,
             "kept_spans": [_rounded(span) for span in kept_spans(groups)],
-            "timeline": [round(share, 3) for share in cell_shares(groups, CELLS).tolist()],
+            "timeline": cell_shares(groups, CELLS).round(3).tolist(),
             "shown_span": _rounded((float(groups.seconds[0, 0]), float(groups.seconds[-1, 1]))),
             **self._found(item, choice),
         }

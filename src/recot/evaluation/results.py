@@ -220,13 +220,13 @@ def _full_disk_told(path: Path) -> Iterator[None]:
 def _whole_lines(descriptor: int) -> int:
     """Bytes up to the end of the last line that ends: a process that was killed may have left a part of one."""
     end = os.fstat(descriptor).st_size
-    block = 1 << 16
+    block = 1  # nearly always, the last line has ended
     while end > 0:
         start = max(0, end - block)
         found = os.pread(descriptor, end - start, start).rfind(b"\n")
         if found >= 0:
             return start + found + 1
-        end = start
+        end, block = start, 1 << 16
     return 0
 
 

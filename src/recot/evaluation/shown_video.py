@@ -81,9 +81,9 @@ class VideoReader:
         if not len(places):
             raise VideoError(str(item.video), "no_frame", f"control.frames={control.frames} leaves no sampled frame")
         tokens = self._tokens(item, chosen, places, usage)
-        padded = np.sort(places)[pad_indices(len(places))[0]]
-        grouped = rearrange(torch.from_numpy(times[padded]), "(g t) -> g t", t=GROUP_SIZE)
-        return Shown(VisualInput(times_s=grouped, tokens=tokens), times[np.sort(places)])
+        shown = times[np.sort(places)]
+        grouped = torch.from_numpy(shown[pad_indices(len(places))[0]]).view(-1, GROUP_SIZE)
+        return Shown(VisualInput(times_s=grouped, tokens=tokens), shown)
 
     def _choose(self, item: Item, usage: Usage) -> ChosenFrames:
         sampling = self._sampling if item.needle is None else FrameSampling(count=item.needle.length)

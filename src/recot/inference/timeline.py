@@ -33,7 +33,8 @@ def cell_shares(groups: KeptGroups, cells: int) -> np.ndarray:
     edges = np.linspace(starts[0], groups.seconds[-1, 1], cells + 1)
     first = np.searchsorted(starts, edges[:-1], side="right") - 1
     after = np.maximum(np.searchsorted(starts, edges[1:], side="left"), first + 1)
-    return np.array([groups.share[a:b].mean() for a, b in zip(first, after, strict=True)])
+    total = np.concatenate([[0.0], np.cumsum(groups.share)])
+    return (total[after] - total[first]) / (after - first)
 
 
 def _can_show(text: str, encoding: str | None) -> bool:

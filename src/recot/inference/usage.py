@@ -4,7 +4,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -46,9 +46,9 @@ class Usage:
 
 
 def _peak_resident_mib() -> float:
-    status = Path("/proc/self/status")
-    if status.is_file():  # getrusage would tell the peak of the parent too, if it was larger when this one was started
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
+    # Where there is this file: getrusage would tell the peak of the parent too, if it was larger when this one started.
+    with suppress(FileNotFoundError):
+        status = Path("/proc/self/status").read_bytes()
+        return int(status.partition(b"VmHWM:")[2].split(maxsplit=1)[0]) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / _MIB if sys.platform == "darwin" else peak / 1024
