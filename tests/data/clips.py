@@ -1,6 +1,7 @@
 """Small real videos in shards, and a model that writes down every batch it is given."""
 
 import hashlib
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,21 @@ def data(train: Path | list[Path], val: Path, /, **changes: Any) -> VideoDataMod
         "timeout_s": 60.0,
     }
     return VideoDataModule(**(settings | changes))
+
+
+def ready(*args: Any, **changes: Any) -> VideoDataModule:
+    """``data``, set up to train."""
+    module = data(*args, **changes)
+    module.setup("fit")
+    return module
+
+
+def epoch_of(module: VideoDataModule, batches: int | None = None) -> list[VideoBatch]:
+    """What is trained on, up to so many batches; the module is torn down."""
+    try:
+        return list(islice(module.train_dataloader(), batches))
+    finally:
+        module.teardown("fit")
 
 
 def fingerprint(batch: VideoBatch) -> str:

@@ -1,4 +1,4 @@
-"""Shard folders of small real videos, rendered once a session."""
+"""Shard folders: of small real videos, rendered once a session, and of a few bytes."""
 
 from pathlib import Path
 
@@ -6,6 +6,13 @@ import pytest
 
 from tests.data.asking import qa_of, rewrite
 from tests.data.clips import write_clips
+from tests.data.small_shards import PAYLOADS, write
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """``PAYLOADS`` in 3 shards."""
+    return write(tmp_path / "shards", PAYLOADS, samples_per_shard=3)
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,7 @@ import pytest
 from recot.data.shard_index import encode_index
 from recot.data.shards import ShardFolder
 from recot.errors import DataError
-from tests.data.test_shards import PAYLOADS, read_all, write
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write(tmp_path / "shards", PAYLOADS, samples_per_shard=3)
+from tests.data.small_shards import PAYLOADS, read_all, write
 
 
 def unindex(folder: Path) -> Path:
