@@ -53,6 +53,7 @@ FENCES = {
         "recot.models.generation",
         "recot.models.llm",
         "recot.models.lora",
+        "recot.models.new_phrases",
         "recot.models.vision_encoder",
         "recot.models.siglip",
         "recot.models.siglip_encoder",

@@ -1,4 +1,4 @@
-"""Frames into groups: the padding rules, as plain index arithmetic shared by the data and the models.
+"""Frames into groups: the padding rules, as plain index arithmetic shared by the data and the models, and their times.
 
 Legend: n frames, T frames a group, G groups.
 """
@@ -43,3 +43,13 @@ def insert_duplicates(n: int, duplicated: list[int]) -> np.ndarray:
     if len(set(duplicated)) != len(duplicated) or not all(0 <= i < n for i in duplicated):
         raise ValueError(f"duplicated frames must be distinct and within 0..{n - 1}, got {duplicated}")
     return np.sort(np.concatenate([np.arange(n), np.asarray(duplicated, dtype=np.int64)]))
+
+
+def time_text(seconds: float) -> str:
+    """What stands before a group's tokens: ``Time 0003.2s:`` (the released model's layout).
+
+    Args:
+        seconds: presentation time of the group's first frame.
+    """
+    # Rounded before it is written, as the released model does it, so that a tie goes to the even tenth.
+    return f"Time {round(seconds, 1):06.1f}s:"

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recot.errors import ConfigError, DataError
-from recot.models.prompt import IGNORED, Turn, Visual, build_prompt, time_ids, time_text
+from recot.grouping import time_text
+from recot.models.prompt import IGNORED, Turn, Visual, build_prompt, time_ids
 from recot.models.tokenizer import load_tokenizer
 from tests.conftest import REPO
 

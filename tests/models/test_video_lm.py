@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from recot.errors import ConfigError, DataError
+from recot.grouping import time_text
 from recot.losses import next_token_loss
 from recot.models.dts import DynamicTokenSynthesizer
 from recot.models.generation import GenerationSettings
 from recot.models.projector import Projector
-from recot.models.prompt import Turn, Visual, build_prompt, time_text
+from recot.models.prompt import Turn, Visual, build_prompt
 from recot.models.selection import KeepRule
 from recot.models.selector import Selector
 from recot.models.selector_baselines import BaselineSelector

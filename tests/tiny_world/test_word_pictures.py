@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recot.data.qa_text import question_text, reply_text
+from recot.grouping import time_text
 from recot.models.llm import chat_bpe
-from recot.models.prompt import build_prompt, time_text
+from recot.models.prompt import build_prompt
 from recot.stages.questions import question_turns
 from recot.tiny_world.motion import Static
 from recot.tiny_world.scene import make_scene

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recot.errors import ConfigError, DataError
+from recot.grouping import time_text
 
 IGNORED = -100
 _MARK = "\ue000"  # a private-use character, which no template writes
@@ -78,16 +79,6 @@ def build_prompt(tokenizer: Any, turns: Sequence[Turn], *, reply: bool) -> Promp
                 add(said, asked=turn.role == "user" and bool(part.strip()), learned=len(said) * answered)
         add(_encode(tokenizer, after, special=True), learned=int(answered))
     return Prompt(torch.tensor(ids), torch.tensor(question), torch.tensor(labels))
-
-
-def time_text(seconds: float) -> str:
-    """What stands before a group's tokens: ``Time 0003.2s:`` (the released model's layout).
-
-    Args:
-        seconds: presentation time of the group's first frame.
-    """
-    # Rounded before it is written, as the released model does it, so that a tie goes to the even tenth.
-    return f"Time {round(seconds, 1):06.1f}s:"
 
 
 def time_ids(tokenizer: Any, seconds: Sequence[float]) -> list[Tensor]:

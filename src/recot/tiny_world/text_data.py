@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from recot.data.qa_text import question_text, reply_text
 from recot.errors import ConfigError
-from recot.models.prompt import time_text
+from recot.grouping import time_text
 from recot.randomness import derive_seed, keyed_rng
 from recot.tiny_world.common_knowledge import common_questions
 from recot.tiny_world.planting import TASKS

@@ -1,6 +1,6 @@
 """Pictures written in words: a video as a language model may come to see it, before there is anything to see with.
 
-Each 4 frames become the time that stands before a group's tokens (``recot.models.prompt.time_text``) and 4 x 4 words,
+Each 4 frames become the time that stands before a group's tokens (``recot.grouping.time_text``) and 4 x 4 words,
 row by row, where the video language model has 4 x 4 compact tokens: the background's kind, and where something is seen,
 its name and, in the next free place, its movement. A language model that reads these has learned what can be learned
 without eyes: to find, count, order and follow things over groups. All of it is our choice.
@@ -10,8 +10,7 @@ from collections import Counter
 
 import numpy as np
 
-from recot.grouping import GROUP_SIZE
-from recot.models.prompt import time_text
+from recot.grouping import GROUP_SIZE, time_text
 from recot.tiny_world.elements import Scene, Shot, Sprite
 from recot.tiny_world.sprites import movement
 
