@@ -42,8 +42,7 @@ def llm_with(*, name_or_path: str, phrases: Sequence[str], attention: Attention 
     llm = pretrained_llm(name_or_path=name_or_path, attention=attention)
     if not llm.config.tie_word_embeddings:
         raise ConfigError(
-            f"{name_or_path}: its output layer isn't tied to its embeddings, but phrases are added only where "
-            "it is"
+            f"{name_or_path}: its output layer isn't tied to its embeddings, but phrases are added only where it is"
         )
     before, after = load_tokenizer(name_or_path), tokenizer_with(path=name_or_path, phrases=phrases)
     new = [phrase for phrase in phrases if phrase not in before.get_vocab()]
