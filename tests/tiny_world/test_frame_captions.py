@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recot.randomness import keyed_rng
 from recot.tiny_world.elements import Background, Scene, Shot, Sprite
-from recot.tiny_world.frame_captions import PLACES, draw_caption, facts, full_caption, place, visible
+from recot.tiny_world.frame_captions import PLACES, draw_caption, draw_pair, facts, full_caption, place, visible
 from recot.tiny_world.motion import Static
 from recot.tiny_world.scene import make_scene
 from recot.tiny_world.vocabulary import BACKGROUNDS, COLOURS, SHAPES
@@ -74,6 +74,34 @@ def test_a_drawn_caption_is_true_and_says_what_it_claims(seed: int, where: float
     said = {word for claim in drawn.claims for word in claim[:3] if word is not None}
     assert words & {*COLOURS, *SHAPES, *BACKGROUNDS} == said
     assert all(claim[3] is None or claim[3] in drawn.text.lower() for claim in drawn.claims)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**40), where=st.floats(0, 1, exclude_max=True), style=st.integers(0, 2**40))
+def test_a_pair_of_mentions_differs_in_one_word(seed: int, where: float, style: int) -> None:
+    scene = make_scene(seed, frames=24)
+    frame = int(where * 24)
+    true, other = draw_pair(scene, frame, np.random.default_rng(style))
+    assert true.claims <= facts(scene, frame)
+    (claim,), (changed,) = true.claims, other.claims
+    differing = [
+        kind for kind, a, b in zip(("background", "colour", "shape", "place"), claim, changed, strict=True) if a != b
+    ]
+    assert differing in (["colour"], ["shape"])
+    for text, (_, colour, shape, place_said) in ((true.text, claim), (other.text, changed)):
+        article = "an" if colour == "orange" else "a"
+        assert text == " ".join(word for word in (article, colour, shape, place_said) if word)
+
+
+def test_a_pair_that_is_true_of_both_says_so() -> None:
+    scene = scene_of(RED, Sprite("square", "red", 6.0, Static(55, 30), 0, 8))
+    pairs = [draw_pair(scene, 0, np.random.default_rng(seed)) for seed in range(100)]
+    assert any(other.claims <= facts(scene, 0) for _, other in pairs)
+    assert any(not other.claims <= facts(scene, 0) for _, other in pairs)
+    empty = draw_pair(scene_of(BLUE), 0, np.random.default_rng(0))
+    assert empty[0].text == "a striped background"
+    assert empty[1].text != empty[0].text
+    assert not empty[1].claims <= facts(scene_of(BLUE), 0)
 
 
 def test_styles_that_are_drawn() -> None:

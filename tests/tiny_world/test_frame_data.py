@@ -16,6 +16,7 @@ TOKENIZER = train_bpe(sample_texts(scenes=20, frames=24, seed=0), vocab_size=400
 def frames_data(**changes: int) -> TinyFrames:
     settings = {
         "batch_size": 8,
+        "pairs_per_frame": 1,
         "frames_per_scene": 2,
         "scene_frames": 24,
         "size": 64,
@@ -34,10 +35,12 @@ def equal(a: FrameTextBatch, b: FrameTextBatch) -> bool:
 def test_a_batch() -> None:
     batch = frames_data().train_batch(3)
     assert (batch.frames.shape, batch.frames.dtype) == ((8, 64, 64, 3), torch.uint8)
-    assert (batch.ids.shape, batch.ids.dtype) == ((8, 64), torch.int64)
+    assert (batch.ids.shape, batch.ids.dtype) == ((24, 64), torch.int64)  # a caption and a pair of mentions a frame
     assert (batch.ids[:, -1] == TOKENIZER.pad_token_id).all()
-    assert (batch.positive.shape, batch.positive.dtype) == ((8, 8), torch.bool)
+    assert (batch.positive.shape, batch.positive.dtype) == ((8, 24), torch.bool)
     assert batch.positive.diagonal().all()
+    assert batch.positive[range(8), range(8, 24, 2)].all()
+    assert not batch.positive[range(8), range(9, 24, 2)].all()
     assert not batch.positive.all()
 
 

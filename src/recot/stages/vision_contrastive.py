@@ -1,6 +1,6 @@
 """Contrastive training of a small SigLIP model on frames and captions (arXiv 2303.15343).
 
-Legend: B frames and texts of a batch, S side of a frame in pixels, L token ids of a text.
+Legend: B frames of a batch, J its texts (B in validation), S side of a frame in pixels, L token ids of a text.
 """
 
 import json
@@ -24,8 +24,8 @@ class ImageTextBatch(Protocol):
     """What this stage reads of a batch."""
 
     frames: Tensor  # (B, S, S, 3) uint8 RGB
-    ids: Tensor  # (B, L) int64
-    positive: Tensor  # (B, B) bool: [i, j] says whether text j is true of frame i
+    ids: Tensor  # (J, L) int64
+    positive: Tensor  # (B, J) bool: [i, j] says whether text j is true of frame i
 
 
 class VisionContrastive(lightning.LightningModule):

@@ -14,6 +14,7 @@ import numpy as np
 from recot.tiny_world.elements import Scene, Shot, Sprite
 from recot.tiny_world.render import sprite_box
 from recot.tiny_world.sprites import movement
+from recot.tiny_world.vocabulary import BACKGROUNDS, COLOURS, SHAPES
 
 Claim = tuple[str | None, str | None, str | None, str | None]
 """(background, colour, shape, place) of one thing, None for what isn't said of it."""
@@ -27,6 +28,11 @@ MAX_TIMED = 2  # objects in a caption with times, so that it isn't longer than o
 STYLES = {"mention": 0.25, "question": 0.05, "moving": 0.2, "placed": 0.5}
 """Shares of drawn captions (our choice). Long captions are told apart by colours, mentions teach shapes, places and
 backgrounds too."""
+
+
+PAIRS_SHAPE = 0.7
+"""Share of pairs of mentions that differ in the shape, which is harder to see than the colour (our choice)."""
+PAIRS_PLACED = 0.5
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,29 @@ def draw_caption(scene: Scene, frame: int, rng: np.random.Generator) -> FrameCap
     else:
         parts, claims = _placed(sprites, scene, frame, rng)
     return _sentence(parts, claims, background, rng)
+
+
+def draw_pair(scene: Scene, frame: int, rng: np.random.Generator) -> tuple[FrameCaption, FrameCaption]:
+    """A mention of a visible object, and the same with another shape or colour: what a model must tell apart.
+
+    The second may be true as well, of another object; its claims say so. Of a frame without objects, it is two
+    backgrounds.
+    """
+    sprites = visible(scene, frame)
+    if not sprites:
+        shown = _shot(scene, frame).background.kind
+        other = _another(BACKGROUNDS, shown, rng)
+        first, second = (
+            FrameCaption(f"a {kind} background", frozenset({(kind, None, None, None)})) for kind in (shown, other)
+        )
+        return first, second
+    sprite = sprites[int(rng.integers(len(sprites)))]
+    where = place(sprite, scene, frame) if rng.random() < PAIRS_PLACED else None
+    if rng.random() < PAIRS_SHAPE:
+        changed = sprite.colour, _another(SHAPES, sprite.shape, rng)
+    else:
+        changed = _another(tuple(COLOURS), sprite.colour, rng), sprite.shape
+    return _named(sprite.colour, sprite.shape, where), _named(*changed, where)
 
 
 def visible(scene: Scene, frame: int) -> tuple[Sprite, ...]:
@@ -164,6 +193,16 @@ def _mention(sprite: Sprite, where: str, rng: np.random.Generator) -> FrameCapti
     name = _name(colour, shape)
     article = "the" if rng.random() < 0.5 else _article(name)
     return FrameCaption(f"{article} {name} {told or ''}".rstrip(), frozenset({(None, colour, shape, told)}))
+
+
+def _named(colour: str, shape: str, where: str | None) -> FrameCaption:
+    text = f"{_article(colour)} {colour} {shape} {where or ''}".rstrip()
+    return FrameCaption(text, frozenset({(None, colour, shape, where)}))
+
+
+def _another(words: tuple[str, ...], but: str, rng: np.random.Generator) -> str:
+    others = [word for word in words if word != but]
+    return others[int(rng.integers(len(others)))]
 
 
 def _some_of(words: tuple[str, ...], rng: np.random.Generator) -> list[str | None]:

@@ -3,7 +3,7 @@
 Which batch comes at which step is a pure function of (seed, step, rank), so Lightning's own count of steps is all the
 progress there is, and a resumed run sees the batches of an unbroken one.
 
-Legend: B frames of a batch, S side of a frame in pixels, L token ids of a text.
+Legend: B frames of a batch, J its texts, S side of a frame in pixels, L token ids of a text.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from recot.errors import ConfigError
 from recot.randomness import derive_seed, keyed_rng
 from recot.tiny_world.elements import Scene
-from recot.tiny_world.frame_captions import FrameCaption, draw_caption, facts, full_caption
+from recot.tiny_world.frame_captions import FrameCaption, draw_caption, draw_pair, facts, full_caption
 from recot.tiny_world.render import render_frame
 from recot.tiny_world.scene import make_scene
 from recot.tiny_world.stepwise import StepwiseDataModule
@@ -30,23 +30,25 @@ MAX_NOISE = 5.0
 
 
 class FrameTextBatch(NamedTuple):
-    """B frames, B texts, and which text is true of which frame."""
+    """B frames, J texts, B or more, and which text is true of which frame."""
 
     frames: Tensor  # (B, S, S, 3) uint8 RGB
-    ids: Tensor  # (B, L) int64; text i was made for frame i
-    positive: Tensor  # (B, B) bool: [i, j] says whether text j is true of frame i
+    ids: Tensor  # (J, L) int64; text i < B was made for frame i
+    positive: Tensor  # (B, J) bool: [i, j] says whether text j is true of frame i
 
 
 class TinyFrames(StepwiseDataModule):
     """Training and validation batches of frames with captions.
 
-    Training frames come several a scene, with captions in all styles, and with artefacts like those of compressed
-    video: half of the frames have the colour resolution of 4:2:0 video and noise. Validation frames are as rendered,
+    Training frames come several a scene, with captions in all styles, with pairs of mentions that differ in one word,
+    and with artefacts like those of compressed video: half of the frames have the colour resolution of 4:2:0 video and
+    noise. Validation frames are as rendered,
     one a scene, with full captions, in groups of candidates for retrieval. The splits' scenes have different seeds.
 
     Args:
         tokenizer: texts to ids, as a Hugging Face tokenizer does; pads to its own ``model_max_length``.
         batch_size: training frames a batch.
+        pairs_per_frame: pairs of mentions that differ in one word, beside a training frame's caption.
         frames_per_scene: how many of them show the same scene; divides ``batch_size``.
         scene_frames: frames of a scene, from which are drawn those to show.
         size: S.
@@ -64,6 +66,7 @@ class TinyFrames(StepwiseDataModule):
         *,
         tokenizer: Any,
         batch_size: int,
+        pairs_per_frame: int,
         frames_per_scene: int,
         scene_frames: int,
         size: int,
@@ -80,8 +83,11 @@ class TinyFrames(StepwiseDataModule):
             raise ConfigError(
                 f"data.frames_per_scene={frames_per_scene} does not divide data.batch_size={batch_size}: change either"
             )
+        if pairs_per_frame < 0:
+            raise ConfigError(f"data.pairs_per_frame is {pairs_per_frame}: give 0 or more")
         self.tokenizer = tokenizer
         self.batch_size = batch_size
+        self.pairs_per_frame = pairs_per_frame
         self.frames_per_scene = frames_per_scene
         self.scene_frames = scene_frames
         self.size = size
@@ -94,13 +100,16 @@ class TinyFrames(StepwiseDataModule):
         key = ("tiny_frames", self.seed, "train", step, rank)
         rng = keyed_rng(*key)
         frames, captions, true = [], [], []
+        pairs: list[FrameCaption] = []
         for i in range(self.batch_size // self.frames_per_scene):
             scene = self._scene(*key, i)
             for frame in rng.choice(scene.frames, self.frames_per_scene, replace=scene.frames < self.frames_per_scene):
                 frames.append(render_frame(scene, int(frame)))
                 captions.append(draw_caption(scene, int(frame), rng))
+                for _ in range(self.pairs_per_frame):
+                    pairs += draw_pair(scene, int(frame), rng)
                 true.append(facts(scene, int(frame)))
-        return self._batch(compression_artefacts(np.stack(frames), rng), captions, true)
+        return self._batch(compression_artefacts(np.stack(frames), rng), captions + pairs, true)
 
     def val_batch(self, group: int) -> FrameTextBatch:
         """A group of ``candidates`` frames of as many held-out scenes, each with its full caption."""
@@ -120,7 +129,16 @@ class TinyFrames(StepwiseDataModule):
 
     def spec(self) -> dict[str, Any]:
         """The settings that decide the batches, beside the tokenizer and this code."""
-        names = ("batch_size", "frames_per_scene", "scene_frames", "size", "candidates", "val_groups", "seed")
+        names = (
+            "batch_size",
+            "pairs_per_frame",
+            "frames_per_scene",
+            "scene_frames",
+            "size",
+            "candidates",
+            "val_groups",
+            "seed",
+        )
         return {name: getattr(self, name) for name in names}
 
     def data_hash(self) -> str:
