@@ -65,6 +65,7 @@ FENCES = {
     "daft": ("data_pipelines.engine",),
     "fsspec": ("data_pipelines.ingest",),
     "peft": ("recot.models.lora",),
+    "lmms_eval": ("recot.evaluation.lmms_eval_adapter",),
     "hydra": ("train", "eval", "recot.run", "data_pipelines.prune", "data_pipelines.cache_features"),
 }
 ENTRIES = ("train", "eval", "recot.quiz", "data_pipelines.prune", "data_pipelines.cache_features")
