@@ -32,6 +32,7 @@ def data() -> TinyFrames:
     return TinyFrames(
         tokenizer=TOKENIZER,
         batch_size=16,
+        pairs_per_frame=1,
         frames_per_scene=2,
         scene_frames=24,
         size=32,
