@@ -33,7 +33,7 @@ def test_it_reaches_the_figures_of_its_card() -> None:
         assert figures[name] == pytest.approx(CARD["figures"][f"val/{name}"], abs=0.02)  # trained in bfloat16
     told = accuracies({name: values for name, values in right.items() if not name.startswith("pictured_")})
     assert told["accuracy"] >= 0.95
-    assert min(told.values()) >= 0.85  # each task in either form
+    assert min(told.values()) >= 0.9  # each task in either form
 
 
 @torch.no_grad()
