@@ -21,7 +21,7 @@ from recot.data import settings
 from recot.data.cached_features import common_encoder, saving
 from recot.data.dataset import VideoDataset, check_long_enough
 from recot.data.failures import FailureLog
-from recot.data.loader import TrainLoader, ValLoader, Workers, explain
+from recot.data.loader import TrainLoader, ValLoader, Workers, explain, watch_workers
 from recot.data.order import SourceFacts, TrainOrder, plan_once, shares
 from recot.data.questions import Questions
 from recot.data.reader import REPLACEMENTS, BatchReader
@@ -121,6 +121,7 @@ class VideoDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Open the folders, check everything that can be known before training, plan the order."""
+        watch_workers()
         sources, val_sources = self._open(self.train_paths), self._open(self.val_paths)
         self._reader = self._make_reader(sources, self.groups_per_sample, fixed=False)
         self._val_reader = self._make_reader(val_sources, self.val_groups_per_sample, fixed=True)

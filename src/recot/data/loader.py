@@ -4,12 +4,14 @@ They are not torch DataLoaders: Lightning would deal those to ranks by itself, a
 """
 
 import re
+import signal
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
+from torch.utils.data._utils import signal_handling
 
 from recot.batch import Cursor, VideoBatch
 from recot.data.order import Draw, TrainOrder
@@ -60,6 +62,17 @@ def read_batches(reader: BatchReader, draws: Iterable[list[Draw]], workers: Work
             raise
         # Its traceback would keep the iterator alive, and torch complains of the dead worker as long as that lives.
         raise DataError(where) from error.with_traceback(None)
+
+
+def watch_workers() -> None:
+    """Let a worker's death interrupt whatever the main process does; call it before Lightning notes signal handlers.
+
+    torch installs its handler with the first DataLoader of a process. Lightning puts the handlers that it found at the
+    start of a run back at its end, so that the second run of a sweep would have none, and torch doesn't look again.
+    """
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL:
+        signal_handling._SIGCHLD_handler_set = False
+        signal_handling._set_SIGCHLD_handler()
 
 
 def explain(readers: Sequence[BatchReader], error: BaseException) -> str | None:
