@@ -15,13 +15,13 @@ import pyarrow as pa
 from data_pipelines.ledger import Row
 from data_pipelines.option_prompts import by_option, letters_of, no_right_place, right_place, rotated_prompts
 from data_pipelines.sample_signals import Question, questions_of, sample_fields, sample_values, text_item
-from data_pipelines.signals.blind import blind_choice, blind_reply
+from data_pipelines.signals.blind import NO_QUESTION, blind_choice, blind_reply
 from data_pipelines.signals.signal import Signal
 from data_pipelines.stage_worker import Item, Work, one_by_one
 from data_pipelines.vision_stage import one_thread
 from recot.data.schema import QA
 
-LANGUAGE_VERSION = 2
+LANGUAGE_VERSION = 3
 """Rises with every change of what is measured, for ``ledger.config_hash``."""
 SAMPLE_SIGNALS = ("blind_right", "blind_margin")
 LANGUAGE_COLUMNS = pa.schema(sample_fields(SAMPLE_SIGNALS))
@@ -86,7 +86,7 @@ def blind(question: Question, *, model: LanguageModel, settings: LanguageSetting
     if question.is_caption:
         return _twice(Signal(None, "na", "a caption"))
     if not question.options:
-        return blind_reply(model.reply_nll(question.question, question.answer))
+        return blind_reply(*(model.reply_nll(asked, question.answer) for asked in (question.question, NO_QUESTION)))
     right = right_place(question)
     if right is None:
         return _twice(no_right_place(question))

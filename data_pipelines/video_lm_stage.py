@@ -16,7 +16,7 @@ from data_pipelines.ledger import Ledger, Row
 from data_pipelines.media_pictures import decode_picture
 from data_pipelines.option_prompts import by_option, letters_of, no_right_place, right_place, rotated_prompts
 from data_pipelines.sample_signals import Question, questions_of, sample_fields, sample_values, text_item
-from data_pipelines.signals.blind import blind_choice, blind_reply, video_gain
+from data_pipelines.signals.blind import NO_QUESTION, blind_choice, blind_reply, video_gain
 from data_pipelines.signals.one_frame import one_frame_margin
 from data_pipelines.signals.signal import Signal
 from data_pipelines.signals.single_frame import single_frame
@@ -24,7 +24,7 @@ from data_pipelines.stage_worker import Item, Work, one_by_one
 from data_pipelines.vision_stage import one_thread
 from recot.data.schema import QA
 
-VIDEO_LM_VERSION = 1
+VIDEO_LM_VERSION = 2
 """Rises with every change of what is measured, for ``ledger.config_hash``."""
 SAMPLE_SIGNALS = ("one_frame_margin", "video_gain", "single_frame")
 VIDEO_LM_COLUMNS = pa.schema(sample_fields(SAMPLE_SIGNALS))
@@ -123,7 +123,10 @@ def _answer(question: Question, seen: Any, model: VideoLanguageModel) -> Answere
     right = right_place(question)
     if right is None:
         said = model.reply_nll(seen, question.question, question.answer)
-        return None if said is None else Answered(said[0] / said[1], blind_reply(said[0])[1])
+        unasked = model.reply_nll(seen, NO_QUESTION, question.answer)
+        if said is None or unasked is None:
+            return None
+        return Answered(said[0] / said[1], blind_reply(said[0], unasked[0])[1])
     letters = model.letter_nll(seen, rotated_prompts(question, ""), letters_of(question))
     if letters is None:
         return None

@@ -6,7 +6,9 @@ are ours. NLL is the negative log likelihood in nats.
 
 The model must be unsure where it can't know. One that always had the facts when it was asked is sure of its guesses,
 one in four of which is right: of the tiny world's good questions with options, 13 % were right under every rotation for
-such a model, and none once it had been asked planted questions without facts as well.
+such a model, and none once it had been asked planted questions without facts as well. Such a model has learned what to
+say when it knows nothing ("not shown"), and is right with it wherever that is the answer. So what it would say to
+anything doesn't count: the content-free input of contextual calibration (arXiv 2102.09690).
 """
 
 import math
@@ -18,6 +20,7 @@ import numpy as np
 from data_pipelines.signals.signal import Signal
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+NO_QUESTION = "?"
 _LEAST_NLL = 1e-9
 """Likelihoods closer to 1 than this can't be told apart; it bounds the margin of a free-form answer at 20.7."""
 _LETTERED = re.compile(r"^\(?([A-Z])(?:[.):]\s*(.*)|\)?)$", re.DOTALL)
@@ -51,9 +54,9 @@ def blind_choice(nll: np.ndarray, right: int) -> tuple[Signal, Signal]:
     ``blind_margin`` is the NLL of the likeliest wrong option minus that of the right one, letters averaged over
     rotations: how sure the model is, in nats; above 0 it prefers the right one.
 
-    Default: drop above a margin of 2 (ours). A model that has the letter wrong once may be sure all the same, and one
-    that is right each time unsure. On the tiny world (seed 1), good questions reach 0.6, and 1.3 in free form; those
-    that need no video have 3.2 and more.
+    Default: drop above a margin of 4 (ours). A model that has the letter wrong once may be sure all the same, and one
+    that is right each time unsure. On the tiny world (seed 1), good questions with options stay below 2, and all but
+    3 of 1,071 in free form below 4; those that need no video have 4.5 and more.
 
     Args:
         nll: (n, n) float64, NLL of the letter of option o (column) under rotation r (row), without the video.
@@ -64,19 +67,24 @@ def blind_choice(nll: np.ndarray, right: int) -> tuple[Signal, Signal]:
     return Signal(share), Signal(float(np.delete(mean, right).min() - mean[right]))
 
 
-def blind_reply(nll: float) -> tuple[Signal, Signal]:
+def blind_reply(nll: float, nll_unasked: float) -> tuple[Signal, Signal]:
     """``blind_right`` and ``blind_margin`` of a free-form question.
 
     There are no wrong options to compare with, so all other replies together take their place: ``blind_margin`` is
-    the log odds of saying exactly the answer, log(p / (1 - p)) with p = exp(-nll). ``blind_right`` is 1 where it is
-    above 0, so that the model, asked repeatedly, would mostly be right; else 0. A long answer is never said word for
-    word: for those, ``video_gain`` is the measure.
+    the log odds of saying exactly the answer, log(p / (1 - p)) with p = exp(-nll), less the log odds of saying it to
+    ``NO_QUESTION`` where these are above 0. ``blind_right`` is 1 where the margin is above 0; else 0. A long answer is
+    never said word for word: for those, ``video_gain`` is the measure.
 
     Args:
         nll: total NLL of the answer's tokens and of the end of the turn, given the question without the video.
+        nll_unasked: the same given ``NO_QUESTION``.
     """
-    margin = -math.log(math.expm1(max(nll, _LEAST_NLL))) if nll < 700 else -nll
+    margin = _log_odds(nll) - max(_log_odds(nll_unasked), 0.0)
     return Signal(float(margin > 0)), Signal(margin)
+
+
+def _log_odds(nll: float) -> float:
+    return -math.log(math.expm1(max(nll, _LEAST_NLL))) if nll < 700 else -nll
 
 
 def video_gain(nll_blind: float, nll_video: float) -> Signal:

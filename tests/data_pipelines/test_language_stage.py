@@ -143,8 +143,8 @@ def test_rotations_tell_knowledge_from_a_favourite_letter(taught: ReplyLikelihoo
 def test_free_form_answers_that_would_be_said(taught: ReplyLikelihood) -> None:
     right, margin = blind(FREE, model=taught, settings=SETTINGS)
     assert right.value == 1
-    p = math.exp(-taught.reply_nll(FREE.question, "round"))
-    assert margin.value == pytest.approx(math.log(p / (1 - p)))
+    p, p_unasked = (math.exp(-taught.reply_nll(prompt, "round")) for prompt in (FREE.question, "?"))
+    assert margin.value == pytest.approx(math.log(p / (1 - p)) - max(math.log(p_unasked / (1 - p_unasked)), 0))
     for answer in ("flat", "round and heavy"):
         right, margin = blind(Question(FREE.question, answer, [], "open"), model=taught, settings=SETTINGS)
         assert right.value == 0

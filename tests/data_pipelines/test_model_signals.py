@@ -130,13 +130,25 @@ def test_a_model_that_knows_is_right_under_every_rotation() -> None:
 
 def test_the_margin_of_a_free_form_answer_is_its_log_odds() -> None:
     for p in (0.01, 0.4, 0.6, 0.99):
-        right, margin = blind_reply(-math.log(p))
+        right, margin = blind_reply(-math.log(p), 1000.0)
         assert margin.value == pytest.approx(math.log(p / (1 - p)))
         assert right == Signal(float(p > 0.5))
-    assert blind_reply(0.0)[1].value == pytest.approx(-math.log(1e-9))
-    assert blind_reply(1000.0) == (Signal(0.0), Signal(-1000.0))
-    values = [blind_reply(nll)[1].value for nll in (699.9, 700.1)]
+    assert blind_reply(0.0, 1.0)[1].value == pytest.approx(-math.log(1e-9))
+    assert blind_reply(1000.0, 1.0) == (Signal(0.0), Signal(-1000.0))
+    values = [blind_reply(nll, 1.0)[1].value for nll in (699.9, 700.1)]
     assert values == [pytest.approx(-699.9), pytest.approx(-700.1)]
+
+
+def test_what_is_said_to_any_question_is_not_known() -> None:
+    def margin(p: float, p_unasked: float) -> float:
+        found = blind_reply(-math.log(p), -math.log(p_unasked))[1].value
+        assert found is not None
+        return found
+
+    assert margin(0.99, 0.99) == pytest.approx(0)
+    assert margin(0.99, 0.9) == pytest.approx(math.log(99) - math.log(9))
+    assert margin(0.99, 0.5) == margin(0.99, 0.001) == pytest.approx(math.log(99))  # rare answers gain nothing by it
+    assert blind_reply(-math.log(0.9), -math.log(0.99))[0] == Signal(0.0)
 
 
 def test_the_right_option_by_words_or_letter() -> None:

@@ -15,6 +15,7 @@ from data_pipelines.media_pictures import decode_picture
 from data_pipelines.pipeline import Models, prune
 from data_pipelines.prune import model_of, video_lm_node
 from data_pipelines.sample_signals import Question
+from data_pipelines.signals.blind import NO_QUESTION
 from data_pipelines.summary import Summary
 from data_pipelines.video_lm_stage import SAMPLE_SIGNALS, VIDEO_LM_COLUMNS, score_questions
 from recot.checkpoints.hf_folder import save_video_lm
@@ -47,6 +48,8 @@ class Seer:
         return found
 
     def reply_nll(self, seen: float, prompt: str, reply: str) -> tuple[float, int] | None:
+        if prompt == NO_QUESTION:
+            return (0.01 if reply == "not shown" else 30.0), 4
         return 20.0 - 2 * seen, 4
 
 
@@ -68,6 +71,13 @@ def test_margin_and_gains_by_hand() -> None:
     assert free["one_frame_margin"] == pytest.approx(np.log(p / (1 - p)))
     assert (free["video_gain"], free["single_frame"]) == (pytest.approx(14 / 4), pytest.approx(8 / 4))
     assert {choice[f"{name}_status"] for name in ("one_frame_margin", "video_gain", "single_frame")} == {"ok"}
+
+
+def test_what_is_said_of_any_frame_is_not_read_off_it() -> None:
+    usual = asked(Question(FREE.question, "not shown", [], "open"), Seer())
+    p, p_unasked = np.exp(-14.0), np.exp(-0.01)
+    assert usual["one_frame_margin"] == pytest.approx(np.log(p / (1 - p)) - np.log(p_unasked / (1 - p_unasked)))
+    assert usual["single_frame"] == asked(FREE, Seer())["single_frame"]
 
 
 def test_a_video_of_one_frame_is_that_frame() -> None:
@@ -201,7 +211,7 @@ def test_an_exported_model_in_the_pipeline(
 
 
 def test_presets_have_the_rule(make_config: Callable[..., PruneConfig]) -> None:
-    for preset, bound in (("balanced", 2.0), ("strict", 1.0)):
+    for preset, bound in (("balanced", 4.0), ("strict", 2.0)):
         rule = make_config("source=a", "output=b", f"pruning={preset}").pruning.policy.rules["one_frame_enough"]
         assert (rule.signal, rule.max, rule.enabled) == ("one_frame_margin", bound, True)
 
