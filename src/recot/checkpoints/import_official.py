@@ -18,6 +18,7 @@ from recot.checkpoints.official_config import SO400M, official_architecture, off
 from recot.checkpoints.weights import read_weights, require_shapes
 from recot.errors import DataError
 from recot.models.attention import MAX_DISTANCE
+from recot.models.dts import DynamicTokenSynthesizer
 from recot.models.video_lm import VideoLM
 
 TOWER = "model.vision_tower.vision_tower."
@@ -99,6 +100,7 @@ def official_shapes(model: VideoLM, *, tied: bool) -> dict[str, tuple[int, ...]]
         model: of official layout; only its shapes are looked at.
         tied: whether the head is the embeddings.
     """
+    assert isinstance(model.dts, DynamicTokenSynthesizer)
     d = model.projector.llm_width
     shapes = _compressor_shapes(model.dts.width, model.dts.group_size)
     linear = {f"{_WINDOWS}{name}_proj": (d, d) for name in ("q", "k", "v", "out")}

@@ -3,6 +3,7 @@
 Legend: N groups or images, H W token grid, P tokens, C vision width, D LLM width.
 """
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -34,6 +35,16 @@ class Projector(nn.Module):
         for _ in range(depth - 1):
             layers += [nn.GELU(), nn.Linear(llm_width, llm_width)]
         self.layers = nn.Sequential(*layers)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, which its input must have."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
     def forward(self, maps: Tensor, *, pool: bool) -> Tensor:
         """Project token maps, row by row.

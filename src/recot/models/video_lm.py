@@ -16,6 +16,7 @@ from recot.errors import ConfigError, DataError
 from recot.models.assembly import QueryOf, group_videos, join, query_of
 from recot.models.dts import DynamicTokenSynthesizer
 from recot.models.generation import GenerationSettings, Reply, generate
+from recot.models.mean_pooling import MeanPooling
 from recot.models.packing import Pack, is_flash, read_pack
 from recot.models.projector import Projector
 from recot.models.selection import KeepRule, Selection
@@ -48,7 +49,7 @@ class VideoLM(nn.Module):
 
     Args:
         vision_encoder: frames (F, H, W, 3) uint8 -> (F, h, w, C).
-        dts: (G, T, h, w, C) -> (G, h, w, C).
+        dts: (G, T, h, w, C) -> (G, h, w, C); ``MeanPooling`` to compare with.
         projector: (G, h, w, C) -> (G, P, D).
         selector: ``Selector``, or one of ``selector_baselines``.
         llm: a Qwen2ForCausalLM.
@@ -68,7 +69,7 @@ class VideoLM(nn.Module):
         self,
         *,
         vision_encoder: nn.Module,
-        dts: DynamicTokenSynthesizer,
+        dts: DynamicTokenSynthesizer | MeanPooling,
         projector: Projector,
         selector: Selector | BaselineSelector,
         llm: Any,
@@ -230,12 +231,12 @@ class VideoLM(nn.Module):
         if visual.frames is not None:
             return self._encode(visual.frames)
         assert visual.features is not None
-        return visual.features.to(self._device(), self.dts.temporal_code.dtype)
+        return visual.features.to(self._device(), self.projector.dtype)
 
     def _encode(self, frames: Tensor) -> Tensor:
         tokens = self.vision_encoder(rearrange(frames.to(self._device()), "g t h w c -> (g t) h w c"))
         features: Tensor = rearrange(tokens, "(g t) h w c -> g t h w c", g=len(frames))
-        return features.to(self.dts.temporal_code.dtype)
+        return features.to(self.projector.dtype)
 
     def _project(self, features: Tensor, *, pool: bool) -> Tensor:
         tokens: Tensor = self.projector(self.dts(features), pool=pool)
@@ -246,7 +247,7 @@ class VideoLM(nn.Module):
         return embeddings
 
     def _device(self) -> torch.device:
-        return self.dts.temporal_code.device
+        return self.projector.device
 
     def _check_length(self, tokens: int) -> None:
         if tokens > self.max_tokens:
