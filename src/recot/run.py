@@ -61,6 +61,10 @@ def launch(main: Callable[[], None]) -> None:
         _give_up(f"{_one_line(error)}. Given on the command line: {' '.join(sys.argv[1:])}")
     except (HydraException, OmegaConfBaseException) as error:
         _give_up(_one_line(error))
+    except ValueError as error:
+        if not str(error).startswith("Config group override must be"):  # Hydra's, of a group such as evaluation=null
+            raise
+        _give_up(f"{error}. Given on the command line: {' '.join(sys.argv[1:])}. Leave null groups out.")
     except SamplesFailed as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(3) from error
