@@ -11,6 +11,7 @@ from recot.grouping import time_text
 from recot.losses import next_token_loss
 from recot.models.dts import DynamicTokenSynthesizer
 from recot.models.generation import GenerationSettings
+from recot.models.mean_pooling import MeanPooling
 from recot.models.projector import Projector
 from recot.models.prompt import Turn, Visual, build_prompt
 from recot.models.selection import KeepRule
@@ -129,6 +130,16 @@ def test_cached_features_give_what_frames_give(model: VideoLM) -> None:
     cached = VisualInput(times_s=VISUALS[0].times_s, features=model._features(VISUALS[0]))
     own = [sample("What moves?", (0,))]
     torch.testing.assert_close(model([cached], own, [HALF]).hidden, model(VISUALS, own, [HALF]).hidden)
+
+
+@torch.no_grad()
+def test_mean_pooling_takes_the_place_of_the_dts() -> None:
+    pooling = tiny_video_lm(dts=MeanPooling(width=64))
+    features = pooling._features(VISUALS[0])
+    told = pooling.projector(sum(features.unbind(1)) / 4, pool=True)
+    torch.testing.assert_close(pooling.compress(VISUALS[:1])[0], told)
+    reversed_frames = replace(VISUALS[0], frames=VISUALS[0].frames.flip(1))
+    torch.testing.assert_close(pooling.compress([reversed_frames])[0], told, msg="a mean knows no order")
 
 
 def test_a_seed_and_rules_are_each_samples_own() -> None:
