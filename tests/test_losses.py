@@ -9,6 +9,7 @@ import torch
 from recot.losses import (
     IGNORED,
     ReconstructionWeights,
+    local_contrastive,
     next_token_loss,
     normalised_target,
     reconstruction_terms,
@@ -96,6 +97,22 @@ def test_sigmoid_contrastive_against_plain_python_and_its_gradient() -> None:
         step[place] = 1e-5
         slope = (plain(exact | {name: exact[name] + step}) - plain(exact | {name: exact[name] - step})) / 2e-5
         assert leaves[name].grad[place].item() == pytest.approx(slope, rel=1e-4)
+
+
+def test_local_contrastive_against_plain_python() -> None:
+    generator = torch.Generator().manual_seed(3)
+    patches, phrases = torch.randn(6, 4, generator=generator), torch.randn(3, 4, generator=generator)
+    shown, scale = torch.tensor([0, 2, 2, 1, 2, 2]), torch.tensor([math.log(5.0)])
+    losses: dict[bool, list[float]] = {True: [], False: []}
+    for patch, right in zip(patches.tolist(), shown.tolist(), strict=True):
+        cosines = [
+            sum(a * b for a, b in zip(patch, phrase, strict=True)) / math.hypot(*patch) / math.hypot(*phrase)
+            for phrase in phrases.tolist()
+        ]
+        odds = [math.exp(5 * cosine) for cosine in cosines]
+        losses[right < 2].append(-math.log(odds[right] / sum(odds)))
+    wanted = sum(sum(part) / len(part) for part in losses.values()) / 2
+    assert local_contrastive(patches, phrases, shown, 2, log_scale=scale).item() == pytest.approx(wanted, rel=1e-5)
 
 
 def test_sigmoid_contrastive_makes_no_negative_of_an_equal_caption() -> None:

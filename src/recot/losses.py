@@ -87,6 +87,28 @@ def sigmoid_contrastive(image: Tensor, text: Tensor, positive: Tensor, *, log_sc
     return F.binary_cross_entropy_with_logits(logits, positive.float(), reduction="sum") / len(image)
 
 
+def local_contrastive(patches: Tensor, phrases: Tensor, shown: Tensor, things: int, *, log_scale: Tensor) -> Tensor:
+    """Which phrase each patch of a frame shows, among all phrases: cross entropy of scaled cosines.
+
+    After RegionCLIP's contrast of regions and concepts (arXiv 2112.09106). Patches that show a thing count in all as
+    much as those that show background, which are many more (our choice).
+
+    Args:
+        patches: (N, C) embeddings.
+        phrases: (Q, C) embeddings.
+        shown: (N,) int64, the phrase of each patch.
+        things: how many of the phrases, the first ones, are of things; the others are of backgrounds.
+        log_scale: logarithm of the inverse temperature, one element.
+
+    Returns:
+        Scalar float32.
+    """
+    cosine = F.normalize(patches.float(), dim=-1) @ F.normalize(phrases.float(), dim=-1).T
+    each = F.cross_entropy(cosine * log_scale.float().exp(), shown, reduction="none")
+    thing = shown < things
+    return (mean_where(each, thing) + mean_where(each, ~thing)) / 2
+
+
 def next_token_loss(hidden: Tensor, head: Tensor, labels: Tensor, *, rows_at_once: int) -> tuple[Tensor, Tensor]:
     """Cross entropy of what a language model says next, without ever holding the logits of all tokens.
 

@@ -16,6 +16,7 @@ from recot.models.siglip import embed_frames, embed_texts, seeded_siglip
 from recot.models.tokenizer import train_bpe
 from recot.stages.vision_contrastive import VisionContrastive, export, report, retrieval
 from recot.tiny_world.frame_data import TinyFrames, sample_texts
+from recot.tiny_world.vocabulary import OBJECTS
 
 TOKENIZER = train_bpe(sample_texts(scenes=10, frames=24, seed=0), vocab_size=400, max_length=48, append_eos=True)
 LAYERS = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -24,8 +25,8 @@ TOKENS = {"vocab_size": 400, "max_position_embeddings": 48, "pad_token_id": 0, "
 
 def module(**changes: float) -> VisionContrastive:
     model = seeded_siglip(vision=LAYERS | {"image_size": 32, "patch_size": 8}, text=LAYERS | TOKENS, seed=0)
-    settings = {"learning_rate": 3e-3, "weight_decay": 0.05, "warmup_steps": 2} | changes
-    return VisionContrastive(model=model, betas=(0.9, 0.95), **settings)
+    settings = {"learning_rate": 3e-3, "weight_decay": 0.05, "warmup_steps": 2, "local_weight": 10.0} | changes
+    return VisionContrastive(model=model, things=len(OBJECTS), local_layer=-2, betas=(0.9, 0.95), **settings)
 
 
 def data() -> TinyFrames:
@@ -36,6 +37,7 @@ def data() -> TinyFrames:
         frames_per_scene=2,
         scene_frames=24,
         size=32,
+        grid=4,
         candidates=4,
         val_groups=2,
         seed=0,
@@ -124,11 +126,33 @@ def test_export_is_a_hugging_face_folder_with_a_card(tmp_path: Path) -> None:
 
 def test_report_names_the_figures() -> None:
     values = {"val/image_to_text_top1": 0.75, "val/text_to_image_top1": 0.5, "val/loss": 1.25}
+    values |= {"val/patches_things_top1": 0.625, "val/patches_background_top1": 0.875}
     text = report(values, title="seed 0", candidates=4)
-    for expected in ("seed 0", "among 4", "| image to text | 0.7500 |", "| text to image | 0.5000 |", "1.2500"):
+    rows = (
+        "| image to text | 0.7500 |",
+        "| text to image | 0.5000 |",
+        "| things | 0.6250 |",
+        "| background | 0.8750 |",
+    )
+    for expected in ("seed 0", "among 4", *rows, "1.2500"):
         assert expected in text
 
 
+def test_the_loss_of_patches_trains_the_layers_up_to_its_own() -> None:
+    frames = data()
+    gradients = []
+    for weight in (0.0, 10.0):
+        own = module(local_weight=weight)
+        own.log = lambda *_, **__: None  # type: ignore[method-assign]
+        own.training_step(frames.train_batch(0), 0).backward()
+        gradients.append([layer.mlp.fc1.weight.grad for layer in own.model.vision_model.encoder.layers])
+        assert (own.local_head.weight.grad is None or not own.local_head.weight.grad.any()) == (weight == 0)
+    first, last = ([torch.equal(a, b) for a, b in zip(*gradients, strict=True)][i] for i in (0, -1))
+    assert not first, "layer 0 feeds what is contrasted"
+    assert last, "the last layer comes after it"
+
+
 def test_impossible_rates() -> None:
-    with pytest.raises(ConfigError, match=r"stage\.learning_rate"):
-        module(learning_rate=-1.0)
+    for name in ("learning_rate", "local_weight"):
+        with pytest.raises(ConfigError, match=rf"stage\.{name}"):
+            module(**{name: -1.0})

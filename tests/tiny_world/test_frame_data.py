@@ -20,6 +20,7 @@ def frames_data(**changes: int) -> TinyFrames:
         "frames_per_scene": 2,
         "scene_frames": 24,
         "size": 64,
+        "grid": 8,
         "candidates": 4,
         "val_groups": 3,
         "seed": 0,
@@ -42,6 +43,7 @@ def test_a_batch() -> None:
     assert batch.positive[range(8), range(8, 24, 2)].all()
     assert not batch.positive[range(8), range(9, 24, 2)].all()
     assert not batch.positive.all()
+    assert (batch.phrases.shape, batch.shown.shape, batch.shown.dtype) == ((45, 64), (8, 8, 8), torch.int64)
 
 
 def test_batches_depend_on_seed_split_step_and_rank_alone() -> None:
@@ -120,5 +122,6 @@ def test_texts_for_a_tokenizer_are_the_world_s() -> None:
 def test_impossible_numbers() -> None:
     with pytest.raises(ConfigError, match=r"data\.frames_per_scene=3.*data\.batch_size=8"):
         frames_data(frames_per_scene=3)
-    with pytest.raises(ConfigError, match=r"data\.val_groups is 0"):
-        frames_data(val_groups=0)
+    for name in ("val_groups", "grid"):
+        with pytest.raises(ConfigError, match=rf"data\.{name} is 0"):
+            frames_data(**{name: 0})

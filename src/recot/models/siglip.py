@@ -59,6 +59,13 @@ def embed_frames(model: SiglipModel, frames: Tensor) -> Tensor:
     return model.get_image_features(pixel_values=pixels).pooler_output
 
 
+def embed_frames_and_patches(model: SiglipModel, frames: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+    """``embed_frames``, and (F, G * G, C) outputs of a layer of the vision encoder; layer -1 is the last one."""
+    pixels = normalise(frames, model.config.vision_config.image_size).to(model.dtype)
+    found = model.get_image_features(pixel_values=pixels, output_hidden_states=True)
+    return found.pooler_output, found.hidden_states[layer]
+
+
 def embed_texts(model: SiglipModel, ids: Tensor) -> Tensor:
     """(J, L) token ids, padded to the longest text that the model takes -> (J, C) text embeddings, not normalised.
 

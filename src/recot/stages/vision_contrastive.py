@@ -1,6 +1,7 @@
-"""Contrastive training of a small SigLIP model on frames and captions (arXiv 2303.15343).
+"""Contrastive training of a small SigLIP model on frames and captions (arXiv 2303.15343), and on patches and phrases.
 
-Legend: B frames of a batch, J its texts (B in validation), S side of a frame in pixels, L token ids of a text.
+Legend: B frames of a batch, J its texts (B in validation), S side of a frame in pixels, L token ids of a text; Q
+phrases of patches, G patches a side, C width.
 """
 
 import json
@@ -11,12 +12,12 @@ from typing import Any, Protocol
 import lightning
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from recot.checkpoints.card import export_model
 from recot.errors import ConfigError
-from recot.losses import sigmoid_contrastive
-from recot.models.siglip import SiglipModel, embed_frames, embed_texts
+from recot.losses import local_contrastive, mean_where, sigmoid_contrastive
+from recot.models.siglip import SiglipModel, embed_frames_and_patches, embed_texts
 from recot.stages.optimization import parameter_groups, warmup_cosine
 
 
@@ -26,6 +27,8 @@ class ImageTextBatch(Protocol):
     frames: Tensor  # (B, S, S, 3) uint8 RGB
     ids: Tensor  # (J, L) int64
     positive: Tensor  # (B, J) bool: [i, j] says whether text j is true of frame i
+    phrases: Tensor  # (Q, L) int64, those of things before those of backgrounds
+    shown: Tensor  # (B, G, G) int64: which phrase each patch shows
 
 
 class VisionContrastive(lightning.LightningModule):
@@ -33,6 +36,10 @@ class VisionContrastive(lightning.LightningModule):
 
     Args:
         model: as it is at the start.
+        things: how many of the phrases are of things.
+        local_weight: of the loss of patches, beside that of frames.
+        local_layer: of the vision encoder, whose output is contrasted with phrases: -1 is the last one. Of
+            ``model.vision_encoder.drop_layers=1``, -2 is what the video model reads.
         learning_rate: peak of the schedule.
         weight_decay: AdamW's, on matrices and convolutions only.
         betas: AdamW's.
@@ -46,16 +53,25 @@ class VisionContrastive(lightning.LightningModule):
         self,
         *,
         model: SiglipModel,
+        things: int,
+        local_weight: float,
+        local_layer: int,
         learning_rate: float,
         weight_decay: float,
         betas: tuple[float, float],
         warmup_steps: int,
     ) -> None:
         super().__init__()
-        for name, value in (("learning_rate", learning_rate), ("warmup_steps", warmup_steps)):
+        settings = {"learning_rate": learning_rate, "warmup_steps": warmup_steps, "local_weight": local_weight}
+        for name, value in settings.items():
             if not isinstance(value, int | float) or value < 0:
                 raise ConfigError(f"stage.{name} must be a number from 0 up, got {value!r}")
         self.model = model.train()
+        # What is local is read through it here, and then left behind.
+        self.local_head = nn.Linear(model.config.vision_config.hidden_size, model.config.text_config.projection_size)
+        self.things = things
+        self.local_weight = local_weight
+        self.local_layer = local_layer
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.betas = (float(betas[0]), float(betas[1]))
@@ -63,20 +79,28 @@ class VisionContrastive(lightning.LightningModule):
 
     def training_step(self, batch: ImageTextBatch, batch_idx: int) -> Tensor:
         """The loss over all pairs of the batch."""
-        loss = self._loss(embed_frames(self.model, batch.frames), embed_texts(self.model, batch.ids), batch)
+        image, patches = embed_frames_and_patches(self.model, batch.frames, self.local_layer)
+        loss = self._loss(image, embed_texts(self.model, batch.ids), batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.ids))
-        return loss
+        local = local_contrastive(*self._local(patches, batch), self.things, log_scale=self.model.logit_scale)
+        self.log("train/local_loss", local, batch_size=len(batch.ids))
+        return loss + self.local_weight * local
 
     def validation_step(self, batch: ImageTextBatch, batch_idx: int) -> None:
-        """The loss, and retrieval within the batch; all batches have equally many candidates."""
-        image, text = embed_frames(self.model, batch.frames), embed_texts(self.model, batch.ids)
+        """The loss, retrieval within the batch (all have equally many candidates), and what patches show."""
+        image, patches = embed_frames_and_patches(self.model, batch.frames, self.local_layer)
+        text = embed_texts(self.model, batch.ids)
         values = {"val/loss": self._loss(image, text, batch)}
         values |= {f"val/{name}": value for name, value in retrieval(image, text).items()}
+        patches, phrases, shown = self._local(patches, batch)
+        right = (F.normalize(patches, dim=-1) @ F.normalize(phrases, dim=-1).T).argmax(dim=1) == shown
+        for name, own in (("things", shown < self.things), ("background", shown >= self.things)):
+            values[f"val/patches_{name}_top1"] = mean_where(right.float(), own)
         self.log_dict(values, batch_size=len(batch.ids), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warmup and a cosine to zero over the run's optimizer steps."""
-        groups = parameter_groups(self.model, self.weight_decay)
+        groups = parameter_groups(self, self.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=self.betas)
         schedule = warmup_cosine(optimizer, self.warmup_steps, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -84,6 +108,10 @@ class VisionContrastive(lightning.LightningModule):
     def _loss(self, image: Tensor, text: Tensor, batch: ImageTextBatch) -> Tensor:
         scale, bias = self.model.logit_scale, self.model.logit_bias
         return sigmoid_contrastive(image, text, batch.positive, log_scale=scale, bias=bias)
+
+    def _local(self, patches: Tensor, batch: ImageTextBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings (B * G * G, C) of patches and (Q, C) of phrases, and which phrase each patch shows."""
+        return self.local_head(patches.flatten(0, 1)), embed_texts(self.model, batch.phrases), batch.shown.flatten()
 
 
 def retrieval(image: Tensor, text: Tensor) -> dict[str, Tensor]:
@@ -108,6 +136,8 @@ def report(metrics: Mapping[str, float], *, title: str, candidates: int) -> str:
         f"| {name.replace('_', ' ')} | {metrics[f'val/{name}_top1']:.4f} |"
         for name in ("image_to_text", "text_to_image")
     ]
+    lines += ["", "| what patches show | top-1 |", "|---|---|"]
+    lines += [f"| {name} | {metrics[f'val/patches_{name}_top1']:.4f} |" for name in ("things", "background")]
     return "\n".join([*lines, "", f"- validation loss: {metrics['val/loss']:.4f}", ""])
 
 

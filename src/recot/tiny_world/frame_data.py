@@ -3,7 +3,8 @@
 Which batch comes at which step is a pure function of (seed, step, rank), so Lightning's own count of steps is all the
 progress there is, and a resumed run sees the batches of an unbroken one.
 
-Legend: B frames of a batch, J its texts, S side of a frame in pixels, L token ids of a text.
+Legend: B frames of a batch, J its texts, S side of a frame in pixels, L token ids of a text; Q phrases of patches, G
+patches a side.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from recot.errors import ConfigError
 from recot.randomness import derive_seed, keyed_rng
 from recot.tiny_world.elements import Scene
 from recot.tiny_world.frame_captions import FrameCaption, draw_caption, draw_pair, facts, full_caption
+from recot.tiny_world.local_phrases import PHRASES, phrase_map
 from recot.tiny_world.render import render_frame
 from recot.tiny_world.scene import make_scene
 from recot.tiny_world.stepwise import StepwiseDataModule
@@ -30,11 +32,13 @@ MAX_NOISE = 5.0
 
 
 class FrameTextBatch(NamedTuple):
-    """B frames, J texts, B or more, and which text is true of which frame."""
+    """B frames, J texts, B or more, which text is true of which frame, and what each patch shows."""
 
     frames: Tensor  # (B, S, S, 3) uint8 RGB
     ids: Tensor  # (J, L) int64; text i < B was made for frame i
     positive: Tensor  # (B, J) bool: [i, j] says whether text j is true of frame i
+    phrases: Tensor  # (Q, L) int64, the same in all batches
+    shown: Tensor  # (B, G, G) int64: which phrase each patch shows
 
 
 class TinyFrames(StepwiseDataModule):
@@ -52,6 +56,7 @@ class TinyFrames(StepwiseDataModule):
         frames_per_scene: how many of them show the same scene; divides ``batch_size``.
         scene_frames: frames of a scene, from which are drawn those to show.
         size: S.
+        grid: G, of the encoder.
         candidates: frames of a validation group.
         val_groups: number of validation groups.
         seed: of everything.
@@ -70,13 +75,15 @@ class TinyFrames(StepwiseDataModule):
         frames_per_scene: int,
         scene_frames: int,
         size: int,
+        grid: int,
         candidates: int,
         val_groups: int,
         seed: int,
         num_workers: int,
     ) -> None:
         super().__init__(num_workers=num_workers)
-        for name, value in (("batch_size", batch_size), ("candidates", candidates), ("val_groups", val_groups)):
+        counts = {"batch_size": batch_size, "grid": grid, "candidates": candidates, "val_groups": val_groups}
+        for name, value in counts.items():
             if value < 1:
                 raise ConfigError(f"data.{name} is {value}: give 1 or more")
         if frames_per_scene < 1 or batch_size % frames_per_scene:
@@ -91,6 +98,7 @@ class TinyFrames(StepwiseDataModule):
         self.frames_per_scene = frames_per_scene
         self.scene_frames = scene_frames
         self.size = size
+        self.grid = grid
         self.candidates = candidates
         self.val_groups = val_groups
         self.seed = seed
@@ -99,7 +107,7 @@ class TinyFrames(StepwiseDataModule):
         """The batch of a step, counted from 0 over the whole run."""
         key = ("tiny_frames", self.seed, "train", step, rank)
         rng = keyed_rng(*key)
-        frames, captions, true = [], [], []
+        frames, captions, true, shown = [], [], [], []
         pairs: list[FrameCaption] = []
         for i in range(self.batch_size // self.frames_per_scene):
             scene = self._scene(*key, i)
@@ -109,11 +117,12 @@ class TinyFrames(StepwiseDataModule):
                 for _ in range(self.pairs_per_frame):
                     pairs += draw_pair(scene, int(frame), rng)
                 true.append(facts(scene, int(frame)))
-        return self._batch(compression_artefacts(np.stack(frames), rng), captions + pairs, true)
+                shown.append(phrase_map(scene, int(frame), self.grid))
+        return self._batch(compression_artefacts(np.stack(frames), rng), captions + pairs, true, shown)
 
     def val_batch(self, group: int) -> FrameTextBatch:
         """A group of ``candidates`` frames of as many held-out scenes, each with its full caption."""
-        frames, captions, true = [], [], []
+        frames, captions, true, shown = [], [], [], []
         for i in range(self.candidates):
             key = ("tiny_frames", self.seed, "val", group, i)
             scene = self._scene(*key)
@@ -121,7 +130,8 @@ class TinyFrames(StepwiseDataModule):
             frames.append(render_frame(scene, frame))
             captions.append(full_caption(scene, frame))
             true.append(facts(scene, frame))
-        return self._batch(np.stack(frames), captions, true)
+            shown.append(phrase_map(scene, frame, self.grid))
+        return self._batch(np.stack(frames), captions, true, shown)
 
     def val_dataloader(self) -> DataLoader[FrameTextBatch]:
         """All validation groups, the same each time."""
@@ -135,6 +145,7 @@ class TinyFrames(StepwiseDataModule):
             "frames_per_scene",
             "scene_frames",
             "size",
+            "grid",
             "candidates",
             "val_groups",
             "seed",
@@ -156,13 +167,22 @@ class TinyFrames(StepwiseDataModule):
         return make_scene(derive_seed(*key), frames=self.scene_frames, size=self.size)
 
     def _batch(
-        self, frames: np.ndarray, captions: Sequence[FrameCaption], true: Sequence[frozenset[Any]]
+        self,
+        frames: np.ndarray,
+        captions: Sequence[FrameCaption],
+        true: Sequence[frozenset[Any]],
+        shown: Sequence[np.ndarray],
     ) -> FrameTextBatch:
-        ids = self.tokenizer(
-            [caption.text for caption in captions], padding="max_length", truncation=True, return_tensors="pt"
-        )["input_ids"]
         positive = torch.tensor([[caption.claims <= known for caption in captions] for known in true])
-        return FrameTextBatch(torch.from_numpy(frames), ids, positive)
+        ids = self._ids([caption.text for caption in captions])
+        maps = torch.from_numpy(np.stack(shown))
+        return FrameTextBatch(torch.from_numpy(frames), ids, positive, self._ids(PHRASES), maps)
+
+    def _ids(self, texts: Sequence[str]) -> Tensor:
+        ids: Tensor = self.tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt")[
+            "input_ids"
+        ]
+        return ids
 
 
 def compression_artefacts(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
