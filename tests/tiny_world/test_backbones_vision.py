@@ -16,9 +16,11 @@ from recot.models.vision_encoder import pretrained_encoder
 from recot.stages.vision_contrastive import retrieval
 from recot.tiny_world.frame_captions import full_caption
 from recot.tiny_world.frame_data import TinyFrames
+from recot.tiny_world.local_phrases import PHRASES, phrase_map
 from recot.tiny_world.render import render_frame
 from recot.tiny_world.scene import make_scene
 from recot.tiny_world.video import encode_mp4
+from recot.tiny_world.vocabulary import OBJECTS
 from recot.video_io import decode
 
 FOLDER = Path(str(files("recot.tiny_world"))) / "backbones/vision"
@@ -62,6 +64,27 @@ def test_it_knows_frames_of_decoded_videos(model: SiglipModel) -> None:
         right.append(retrieval(embed_frames(model, torch.from_numpy(np.stack(frames))), embed_texts(model, ids)))
     for name in right[0]:
         assert np.mean([values[name].item() for values in right]) >= 0.75
+
+
+@torch.no_grad()
+def test_its_patches_know_what_they_show() -> None:
+    """A linear map of the frozen encoder's tokens, fitted on some frames, names what patches of others show."""
+    encoder = pretrained_encoder(name_or_path=str(FOLDER), drop_layers=1, grid=8)
+    tokens, shown = [], []
+    for seed in range(480):
+        scene = make_scene(10**12 + seed, frames=24)
+        frame = torch.from_numpy(render_frame(scene, 12))[None]
+        tokens.append(encoder(frame).flatten(0, 2))
+        shown.append(torch.from_numpy(phrase_map(scene, 12, 8)).flatten())
+    x = torch.cat(tokens).double()
+    x = torch.cat([x, torch.ones(len(x), 1)], dim=1)
+    y = torch.cat(shown)
+    fit = torch.arange(len(y)) < 400 * 64
+    for kind, least in ((y < len(OBJECTS), 0.5), (y >= len(OBJECTS), 0.9)):
+        own, wanted = x[fit & kind], torch.nn.functional.one_hot(y[fit & kind], len(PHRASES)).double()
+        weights = torch.linalg.solve(own.T @ own + torch.eye(own.shape[1]), own.T @ wanted)
+        right = (x[~fit & kind] @ weights).argmax(dim=1) == y[~fit & kind]
+        assert right.double().mean() >= least  # patches at an object's edge count, too
 
 
 def test_its_inner_layer_is_the_frozen_encoder_s_output(model: SiglipModel) -> None:

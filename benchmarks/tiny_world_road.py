@@ -1,0 +1,132 @@
+"""The whole road on the tiny world, and whether stage 1 pays.
+
+    python benchmarks/tiny_world_road.py --work FOLDER [--seeds 0 1 2] [--compressors recot fresh mean]
+
+For each seed and compressor: the stages, each from the checkpoint of the one before. With ``recot``, the DTS of stage
+1 compresses; with ``fresh``, stage 1 is left out and the DTS stays as it starts; with ``mean``, the mean of 4 frames
+takes its place. What the stages measure on held-out videos goes to FILE.md and FILE.json. The road of ``recot`` goes on
+to long videos and ends with FOLDER/recot_<seed>/model; of seed 0, that is what `recot ask` comes with. A stage that is
+done is not done again.
+"""
+
+import argparse
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from recot.atomic import write_file
+from recot.checkpoints.card import write_card
+from recot.checkpoints.reading import read_checkpoint
+
+REPO = Path(__file__).resolve().parents[1]
+COMPRESSORS = ("recot", "fresh", "mean")
+MEAN = (
+    "model.dts._target_=recot.models.mean_pooling.MeanPooling",
+    *(f"~model.dts.{name}" for name in ("heads", "layout", "chunk_groups", "activation_checkpointing")),
+)
+QUESTIONS = ("data.questions.per_video=12", "data.prepare.train_videos=1000", "data.prepare.val_videos=48")
+# Name -> experiment and settings of each stage; the last ones are for long videos.
+STAGES: dict[str, tuple[str, ...]] = {
+    "projector_align": ("projector_align", "trainer.max_steps=1500", "stage.train.projector=3e-3"),
+    "selector_finetune": ("selector_finetune", "trainer.max_steps=150", *QUESTIONS),
+    "sft_lora": ("sft_lora", "trainer.max_steps=600", "stage.train_ratio=[1.0,1.0]", "stage.val_ratio=1.0", *QUESTIONS),
+}
+LONG = {"sft_lora_long": ("sft_lora", "trainer.max_steps=150", "stage.train_ratio=[0.25,1.0]", *QUESTIONS)}
+
+
+def run(*arguments: str) -> None:
+    """One Python command, shown and checked."""
+    print("$ python", *arguments, flush=True)
+    subprocess.run([sys.executable, *arguments], check=True, cwd=REPO)
+
+
+def stage(folder: Path, experiment: str, *settings: str, seed: int, init_from: Path | None) -> Path:
+    """The checkpoint of a stage, trained unless it is there."""
+    made = folder / "checkpoints/final.ckpt"
+    if not (folder / "metrics.json").is_file():
+        start = [] if experiment == "recot_pretrain" else [f"init_from={init_from or 'null'}"]
+        run("src/train.py", f"experiment={experiment}", f"seed={seed}", *start, *settings, f"hydra.run.dir={folder}")
+    return made
+
+
+def road(work: Path, compressor: str, seed: int) -> dict[str, Any]:
+    """All stages; what each measured."""
+    folder = work / f"{compressor}_{seed}"
+    model = MEAN if compressor == "mean" else ()
+    last = None
+    if compressor == "recot":
+        last = stage(folder / "recot_pretrain", "recot_pretrain", seed=seed, init_from=None)
+    for name, settings in (STAGES | (LONG if compressor == "recot" else {})).items():
+        last = stage(folder / name, *settings, *model, seed=seed, init_from=last)
+    if compressor == "recot" and not (folder / "model/card.json").exists():
+        shutil.rmtree(folder / "model", ignore_errors=True)
+        export(folder, last, seed)
+    return {name: json.loads((folder / name / "metrics.json").read_text()) for name in STAGES}
+
+
+def export(folder: Path, checkpoint: Path | None, seed: int) -> None:
+    """The Hugging Face folder of the last stage, with a card of what it measured."""
+    assert checkpoint is not None
+    run("-m", "recot.checkpoints.export", "stage", str(checkpoint), str(folder / "model"))
+    order = read_checkpoint(checkpoint)["VideoDataModule"]["order"]
+    write_card(
+        folder / "model",
+        title="The tiny world's video language model",
+        command=f"python benchmarks/tiny_world_road.py --work FOLDER --seeds {seed} --compressors recot",
+        seed=seed,
+        data={name: list(settings) for name, settings in (STAGES | LONG).items()},
+        data_hash=order["data.train (hash of its index)"],
+        figures=json.loads((checkpoint.parents[1] / "metrics.json").read_text()),
+    )
+
+
+def page(found: dict[str, Any]) -> str:
+    """The Markdown page."""
+    lines = ["# Does stage 1 pay?", "", *(f"- {name}: {value}" for name, value in found["setting"].items()), ""]
+    lines += ["Mean over the seeds (each seed's), on 48 held-out videos of 64 frames, the whole video read.", ""]
+    names = [name for name in found["runs"][0]["sft_lora"] if name.startswith("val/accuracy")]
+    rows = [("projector_align", "val/loss"), ("sft_lora", "val/loss"), *(("sft_lora", name) for name in names)]
+    arms = list(dict.fromkeys(each["compressor"] for each in found["runs"]))
+    lines += ["| stage | measure | " + " | ".join(arms) + " |", "|---|---|" + "---:|" * len(arms)]
+    for name, measure in rows:
+        cells = []
+        for arm in arms:
+            values = [each[name][measure] for each in found["runs"] if each["compressor"] == arm]
+            cells.append(f"{mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})")
+        lines.append(f"| {name} | {measure.removeprefix('val/')} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--compressors", choices=COMPRESSORS, nargs="+", default=list(COMPRESSORS))
+    parser.add_argument("--out", type=Path, default=REPO / "benchmarks/results/stage1_pays")
+    options = parser.parse_args()
+    runs = [
+        {"compressor": compressor, "seed": seed} | road(options.work.resolve(), compressor, seed)
+        for seed in options.seeds
+        for compressor in options.compressors
+    ]
+    setting = {
+        "command": "python benchmarks/tiny_world_road.py --work FOLDER "
+        f"--seeds {' '.join(map(str, options.seeds))} --compressors {' '.join(options.compressors)}",
+        "versions": f"python {platform.python_version()}, torch {version('torch')}, lightning {version('lightning')}",
+        "date": date.today().isoformat(),
+    }
+    found = {"setting": setting, "runs": runs}
+    write_file(options.out.with_suffix(".json"), (json.dumps(found, indent=1) + "\n").encode())
+    write_file(options.out.with_suffix(".md"), page(found).encode())
+    print(page(found))
+
+
+if __name__ == "__main__":
+    main()
