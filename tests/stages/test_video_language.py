@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from recot.batch import Chat, VideoBatch
+from recot.losses import next_token_loss
 from recot.models.generation import GenerationSettings
 from recot.models.selection import KeepRule
+from recot.models.selector import Layout, Selector
 from recot.stages.questions import asked, question_turns, samples_of, visuals_of
 from recot.stages.video_language import grounding_loss, said_right
 from tests.models.tiny_video_lm import TOKENIZER, tiny_video_lm, video
@@ -86,6 +88,23 @@ def test_grounding_raises_the_scores_of_groups_that_show_the_answer() -> None:
     assert (gradient[0, 1] < 0).all()
     assert (gradient[0, [0, 2]] > 0).all()
     assert (gradient[1] == 0).all(), "where the answer is seen isn't known"
+
+
+@pytest.mark.parametrize("layout", ["native", "official"])
+def test_scores_are_float32_in_mixed_precision(layout: Layout) -> None:
+    """GPUs train in bfloat16 by default; what is kept must not hang on its rounding."""
+    model = tiny_video_lm(selector=Selector(width=160, layout=layout, time_tokens=1))
+    own = batch([chat(QUESTIONS[0], "yes")], [chat(QUESTIONS[1], "no")])
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(visuals_of(own), samples_of(own, TOKENIZER), [HALF] * 2)
+        total, count = next_token_loss(output.hidden, model.head(), output.pack.labels, rows_at_once=8)
+    (total / count).backward()
+    assert output.choice is not None
+    assert output.choice.selection.logits.dtype == torch.float32
+    exact = model(visuals_of(own), samples_of(own, TOKENIZER), [HALF] * 2).choice
+    assert exact is not None
+    torch.testing.assert_close(output.choice.selection.scores, exact.selection.scores, rtol=0, atol=0.05)
+    assert model.selector.question_proj.weight.grad.isfinite().all()  # type: ignore[union-attr]
 
 
 def test_question_turns_put_the_video_before_the_question() -> None:

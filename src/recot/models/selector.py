@@ -81,10 +81,11 @@ class Selector(nn.Module):
         Raises:
             ValueError: if a sample's question has no token.
         """
-        vectors = self._question_vectors(query)
         by_layout = self._group_logits if self.layout == "native" else self._sequence_logits
-        logits = by_layout(visual, vectors)
-        scores = normalised(logits, visual.valid)
+        # Mixed precision would make the products bfloat16: scores that differ by less would be ties.
+        with torch.autocast(visual.tokens.device.type, enabled=False):
+            logits = by_layout(visual, self._question_vectors(query))
+            scores = normalised(logits, visual.valid)
         return Selection(kept=select(scores, visual.valid, rules), scores=scores, logits=logits)
 
     def rows(self, visual: VisualGroups, selection: Selection) -> list[Tensor]:
