@@ -31,14 +31,30 @@ MEAN = (
     "model.dts._target_=recot.models.mean_pooling.MeanPooling",
     *(f"~model.dts.{name}" for name in ("heads", "layout", "chunk_groups", "activation_checkpointing")),
 )
-QUESTIONS = ("data.questions.per_video=12", "data.prepare.train_videos=1000", "data.prepare.val_videos=48")
-# Name -> experiment and settings of each stage; the last ones are for long videos.
+WORLD = ("data.prepare.train_videos=1500", "data.prepare.val_videos=48")
+# Where a sample keeps all of its video, the questions about it share what they read, and cost little.
+WHOLE = ("stage.train_ratio=[1.0,1.0]", "stage.val_ratio=1.0", "data.questions.per_video=12")
+# Name -> experiment and settings of each stage; what comes last is for long videos.
 STAGES: dict[str, tuple[str, ...]] = {
-    "projector_align": ("projector_align", "trainer.max_steps=1500", "stage.train.projector=3e-3"),
-    "selector_finetune": ("selector_finetune", "trainer.max_steps=150", *QUESTIONS),
-    "sft_lora": ("sft_lora", "trainer.max_steps=600", "stage.train_ratio=[1.0,1.0]", "stage.val_ratio=1.0", *QUESTIONS),
+    "projector_align": ("projector_align", "trainer.max_steps=2000", "stage.train.projector=3e-3"),
+    "selector_finetune": ("selector_finetune", "trainer.max_steps=100", *WORLD, "data.questions.per_video=6"),
+    "sft_lora": ("sft_lora", "trainer.max_steps=400", *WORLD, *WHOLE),
 }
-LONG = {"sft_lora_long": ("sft_lora", "trainer.max_steps=150", "stage.train_ratio=[0.25,1.0]", *QUESTIONS)}
+LONG = {
+    "sft_lora_long": (
+        "sft_lora",
+        "trainer.max_steps=120",
+        "data.prepare.root=data/tiny_world_long",
+        "data.prepare.train_videos=256",
+        "data.prepare.val_videos=16",
+        "data.prepare.frames=256",
+        "data.batch_size=2",
+        "data.questions.per_video=12",
+        "stage.train_ratio=[0.2,1.0]",
+        "stage.train.lora=5e-4",
+        "stage.train.projector=5e-4",
+    )
+}
 
 
 def run(*arguments: str) -> None:
