@@ -124,10 +124,8 @@ def export(folder: Path, checkpoint: Path | None, seed: int) -> None:
 def page(found: dict[str, Any]) -> str:
     """The Markdown page."""
     lines = ["# Does stage 1 pay?", "", *(f"- {name}: {value}" for name, value in found["setting"].items()), ""]
-    lines += [
-        "Mean over the seeds (each seed's), on held-out videos (64, of 8 frames for captions and of 16 for questions), all of a video read.",
-        "",
-    ]
+    held_out = "64 held-out videos, of 8 frames for captions and of 16 for questions, all of each read"
+    lines += [f"Mean over the seeds (each seed's), on {held_out}.", ""]
     names = [name for name in found["runs"][0]["sft_lora"] if name.startswith("val/accuracy")]
     rows = [("projector_align", "val/loss"), ("sft_lora", "val/loss"), *(("sft_lora", name) for name in names)]
     arms = list(dict.fromkeys(each["compressor"] for each in found["runs"]))
