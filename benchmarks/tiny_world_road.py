@@ -66,8 +66,9 @@ LONGER: dict[str, tuple[str, ...]] = {
         "sft_lora",
         "trainer.max_steps=100",
         *LONG,
-        "data.batch_size=2",
-        "data.questions.per_video=12",
+        "data.batch_size=1",
+        "data.questions.per_video=8",
+        "data.questions.tasks=[needle,binding,counting,order,grounding,multi_hop]",  # captions grow with the video
         "stage.train_ratio=[0.2,1.0]",
         "stage.train.lora=5e-4",
         "stage.train.projector=5e-4",
