@@ -110,7 +110,7 @@ def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_render_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    wanted = arguments(tmp_path / "made", videos=400, frames=32)
+    wanted = arguments(tmp_path / "made", videos=120, frames=32)
     child = subprocess.Popen(
         [sys.executable, "-m", "recot.tiny_world", *wanted],
         stderr=subprocess.PIPE,
@@ -127,10 +127,10 @@ def test_an_interrupted_render_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert b"Traceback" not in said
     assert not (tmp_path / "made").exists()
     done = {p.name: p.stat().st_mtime_ns for p in tmp_path.rglob("*.mp4")}
-    assert 5 <= len(done) < 400
+    assert 5 <= len(done) < 120
     assert run(*wanted).returncode == 0
     made = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "made" / "videos").glob("*.mp4")}
-    assert len(made) == 400
+    assert len(made) == 120
     kept = sum(made[name] == at for name, at in done.items())
     assert kept >= len(done) - 1  # the one whose truth was not written yet
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made"]
