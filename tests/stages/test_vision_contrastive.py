@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import OmegaConf
 from transformers import AutoTokenizer, SiglipModel
 
 from recot.errors import ConfigError
@@ -16,6 +17,7 @@ from recot.models.siglip import embed_frames, embed_texts, seeded_siglip
 from recot.models.tokenizer import train_bpe
 from recot.stages.vision_contrastive import VisionContrastive, export, report, retrieval
 from recot.tiny_world.frame_data import TinyFrames, sample_texts
+from recot.tiny_world.local_phrases import PHRASES
 from recot.tiny_world.vocabulary import OBJECTS
 
 TOKENIZER = train_bpe(sample_texts(scenes=10, frames=24, seed=0), vocab_size=400, max_length=48, append_eos=True)
@@ -150,6 +152,11 @@ def test_the_loss_of_patches_trains_the_layers_up_to_its_own() -> None:
     first, last = ([torch.equal(a, b) for a, b in zip(*gradients, strict=True)][i] for i in (0, -1))
     assert not first, "layer 0 feeds what is contrasted"
     assert last, "the last layer comes after it"
+
+
+def test_the_config_tells_objects_from_backgrounds() -> None:
+    config = OmegaConf.load(Path(__file__).parents[2] / "conf/stage/vision_contrastive.yaml")
+    assert PHRASES[: config.module.things] == OBJECTS
 
 
 def test_impossible_rates() -> None:

@@ -33,7 +33,7 @@ def test_it_answers_questions_about_unseen_videos(unseen: Path, capsys: pytest.C
             right.append(answer["answer"].startswith(LETTERS[qa.options.index(qa.answer)]))
             kept.append(answer["tokens_kept"] / answer["tokens_seen"])
     assert len(right) == 24
-    assert sum(right) / len(right) >= 0.5, "chance is a quarter"
+    assert sum(right) / len(right) >= 0.6, "chance is a quarter"
     assert max(kept) < 0.3, "it reads a quarter of the tokens by default"
 
 
