@@ -1,4 +1,4 @@
-"""A process of torchrun that works, meets the others, and says what it found: ``python meeting_process.py FOLDER``."""
+"""A process of torchrun that works, meets the others, and notes what it found: ``python meeting_process.py FOLDER``."""
 
 import sys
 import time
@@ -15,7 +15,9 @@ def main() -> None:
         (folder / f"{place.rank} of {place.world}").touch()
 
     sums_up = run(work, 1)
-    print(sums_up, sorted(path.name for path in folder.iterdir()))
+    found = sorted(path.name for path in folder.glob("* of *"))
+    # A file each: what two processes print to one pipe may be mixed within a line.
+    (folder / f"sums_up={sums_up}").write_text(" and ".join(found))
 
 
 if __name__ == "__main__":
