@@ -4,9 +4,9 @@
 
 For each seed and compressor: the stages, each from the checkpoint of the one before. With ``recot``, the DTS of stage
 1 compresses; with ``fresh``, stage 1 is left out and the DTS stays as it starts; with ``mean``, the mean of 4 frames
-takes its place. What the stages measure on held-out videos goes to FILE.md and FILE.json. The road of ``recot`` goes on
-to long videos and ends with FOLDER/recot_<seed>/model; of seed 0, that is what `recot ask` comes with. A stage that is
-done is not done again.
+takes its place. What the stages measure on held-out videos goes to FILE.md and FILE.json. Then the road of ``recot``
+goes on to long videos and ends with FOLDER/recot_<seed>/model; of seed 0, that is what `recot ask` comes with. A stage
+that is done is not done again.
 """
 
 import argparse
@@ -47,7 +47,7 @@ WHOLE = ("stage.train_ratio=[1.0,1.0]", "stage.val_ratio=1.0")
 # Name -> experiment and settings of each stage. Questions about short videos teach the language model to read tokens as
 # it reads words; it then needs few about longer ones.
 STAGES: dict[str, tuple[str, ...]] = {
-    "projector_align": ("projector_align", "trainer.max_steps=2000", "stage.train.projector=3e-3"),
+    "projector_align": ("projector_align", "trainer.max_steps=500", "stage.train.projector=3e-3"),
     "selector_finetune": ("selector_finetune", "trainer.max_steps=100", *MIDDLE, "data.questions.per_video=6"),
     "sft_lora": (
         "sft_lora",
@@ -91,24 +91,30 @@ def stage(folder: Path, experiment: str, *settings: str, seed: int, init_from: P
     return made
 
 
-def road(work: Path, compressor: str, seed: int) -> dict[str, Any]:
-    """All stages; what each measured."""
+def compare(work: Path, compressor: str, seed: int) -> dict[str, Any]:
+    """The stages on short videos; what each measured."""
     folder = work / f"{compressor}_{seed}"
     model = MEAN if compressor == "mean" else ()
     last = None
     if compressor == "recot":
         last = stage(folder / "recot_pretrain", "recot_pretrain", seed=seed, init_from=None)
-    for name, settings in (STAGES | (LONGER if compressor == "recot" else {})).items():
+    for name, settings in STAGES.items():
         last = stage(folder / name, *settings, *model, seed=seed, init_from=last)
-    if compressor == "recot" and not (folder / "model/card.json").exists():
-        shutil.rmtree(folder / "model", ignore_errors=True)
-        export(folder, last, seed)
     return {name: json.loads((folder / name / "metrics.json").read_text()) for name in STAGES}
 
 
-def export(folder: Path, checkpoint: Path | None, seed: int) -> None:
+def go_on(folder: Path, seed: int) -> None:
+    """From the last of these stages to long videos, and to a model."""
+    last = folder / list(STAGES)[-1] / "checkpoints/final.ckpt"
+    for name, settings in LONGER.items():
+        last = stage(folder / name, *settings, seed=seed, init_from=last)
+    if not (folder / "model/card.json").exists():
+        shutil.rmtree(folder / "model", ignore_errors=True)
+        export(folder, last, seed)
+
+
+def export(folder: Path, checkpoint: Path, seed: int) -> None:
     """The Hugging Face folder of the last stage, with a card of what it measured."""
-    assert checkpoint is not None
     run("-m", "recot.checkpoints.export", "stage", str(checkpoint), str(folder / "model"))
     order = read_checkpoint(checkpoint)["VideoDataModule"]["order"]
     write_card(
@@ -148,7 +154,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=REPO / "benchmarks/results/stage1_pays")
     options = parser.parse_args()
     runs = [
-        {"compressor": compressor, "seed": seed} | road(options.work.resolve(), compressor, seed)
+        {"compressor": compressor, "seed": seed} | compare(options.work.resolve(), compressor, seed)
         for seed in options.seeds
         for compressor in options.compressors
     ]
@@ -162,6 +168,8 @@ def main() -> None:
     write_file(options.out.with_suffix(".json"), (json.dumps(found, indent=1) + "\n").encode())
     write_file(options.out.with_suffix(".md"), page(found).encode())
     print(page(found))
+    for seed in options.seeds if "recot" in options.compressors else []:
+        go_on(options.work.resolve() / f"recot_{seed}", seed)
 
 
 if __name__ == "__main__":
