@@ -1,0 +1,108 @@
+"""Needles in haystacks: a map of accuracy by length of the video and depth of the needle, with two controls.
+
+    python benchmarks/needle_map.py MODEL --work FOLDER [--lengths 64 256 1024] [--needles 5] [--shown 8] [--keep 0.25]
+
+Makes haystacks of the tiny world in FOLDER, puts the questions to MODEL by the evaluator that users have, with its
+selector, with tokens kept evenly over time instead, and blind, and writes FILE.md, FILE.json and a FILE_<control>.png
+each. Goes on where it was ended.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from recot.atomic import write_file
+from recot.evaluation.report.charts import needle_map
+from recot.evaluation.report.runs import Told, read_runs
+
+REPO = Path(__file__).resolve().parents[1]
+CONTROLS = {"selector": "none", "uniform": "uniform_selector", "blind": "blind"}
+DEPTHS = 11
+PHASES = 4
+HAYSTACKS = 20
+
+
+def evaluate(model: Path, control: str, options: argparse.Namespace) -> Told:
+    """One run."""
+    work = options.work.resolve()
+    grid = {"videos": work / "haystacks", "needles": options.needles, "frames": options.shown, "depths": DEPTHS}
+    settings = [f"evaluation.needle.{name}={value}" for name, value in grid.items()]
+    settings += [f"evaluation.needle.lengths={options.lengths}".replace(" ", ""), f"keep={options.keep}"]
+    results = work / "results" / control
+    command = ["src/eval.py", "evaluation=needle", *settings, f"checkpoint={model}", f"control={CONTROLS[control]}"]
+    command.append(f"results={results}")
+    print("$ python", *command, flush=True)
+    subprocess.run([sys.executable, *command], check=True, cwd=REPO)
+    ((told,), _) = read_runs([results])
+    return told
+
+
+def shares() -> list[str]:
+    """Names of the depths."""
+    return [f"{depth / (DEPTHS - 1):.0%}" for depth in range(DEPTHS)]
+
+
+def page(found: Mapping[str, Any], pictures: list[str]) -> str:
+    """The Markdown page."""
+    lines = ["# Needles in haystacks", "", *(f"- {key}: {value}" for key, value in found["setting"].items()), ""]
+    lines += ["Accuracy, with the 95 % interval over videos; four options, chance 0.25.", ""]
+    runs = found["runs"]
+    lines += ["| | " + " | ".join(runs) + " |", "|---|" + "---:|" * len(runs)]
+    groups = ["accuracy", *(f"length={length}" for length in found["lengths"]), *(f"phase={i}" for i in range(PHASES))]
+    groups += [f"depth={share}" for share in shares()]
+    for group in groups:
+        cells = [figures[group] for figures in runs.values()]
+        told = [
+            f"{cell['value']:.3f}" + ("" if cell["low"] is None else f" ({cell['low']:.3f}-{cell['high']:.3f})")
+            for cell in cells
+        ]
+        lines.append(f"| {group.replace('=', ' ')} | " + " | ".join(told) + " |")
+    return "\n".join([*lines, "", *(f"![{picture}]({picture})" for picture in pictures), ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--needles", type=int, default=5, help="for each length, depth and place in a group")
+    parser.add_argument("--shown", type=int, default=8, help="frames that a needle is on")
+    parser.add_argument("--keep", type=float, default=0.25, help="share of the tokens that is kept")
+    parser.add_argument("--out", type=Path, default=REPO / "benchmarks/results/needle_map")
+    options = parser.parse_args()
+    haystacks = options.work.resolve() / "haystacks"
+    if not haystacks.is_dir():
+        size = ["--videos", str(HAYSTACKS), "--frames", str(max(options.lengths)), "--seed", "0"]
+        subprocess.run([sys.executable, "-m", "recot.evaluation.haystack", "--out", str(haystacks), *size], check=True)
+    runs = {control: evaluate(options.model.resolve(), control, options) for control in CONTROLS}
+    lengths = " ".join(map(str, options.lengths))
+    setting = {
+        "command": f"python benchmarks/needle_map.py MODEL --work FOLDER --lengths {lengths} "
+        f"--needles {options.needles} --shown {options.shown} --keep {options.keep}",
+        "grid": f"{DEPTHS} depths, {PHASES} places in a group of 4 frames, {options.needles} needles for each, "
+        f"{HAYSTACKS} haystacks; a needle is on {options.shown} frames",
+        "tokens": f"selector and uniform keep {options.keep} of them",
+        "versions": f"python {platform.python_version()}, torch {version('torch')}",
+        "date": date.today().isoformat(),
+    }
+    pictures = []
+    for control, told in runs.items():
+        pictures.append(options.out.with_name(f"{options.out.name}_{control}.png"))
+        needle_map(told, pictures[-1])
+    figures = {control: told.report["figures"] for control, told in runs.items()}
+    found = {"setting": setting, "lengths": options.lengths, "runs": figures}
+    write_file(options.out.with_suffix(".json"), (json.dumps(found, indent=1) + "\n").encode())
+    text = page(found, [picture.name for picture in pictures])
+    write_file(options.out.with_suffix(".md"), text.encode())
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
