@@ -48,7 +48,7 @@ WHOLE = ("stage.train_ratio=[1.0,1.0]", "stage.val_ratio=1.0")
 # it reads words; it then needs few about longer ones.
 STAGES: dict[str, tuple[str, ...]] = {
     "projector_align": ("projector_align", "trainer.max_steps=500", "stage.train.projector=3e-3"),
-    "selector_finetune": ("selector_finetune", "trainer.max_steps=100", *MIDDLE, "data.questions.per_video=6"),
+    "selector_finetune": ("selector_finetune", "trainer.max_steps=100", *SHORT, "data.questions.per_video=6"),
     "sft_lora": (
         "sft_lora",
         "trainer.max_steps=400",

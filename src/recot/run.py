@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from recot.atomic import write_file
 from recot.checkpoints.hf_folder import read_inference
+from recot.checkpoints.reading import require_checkpoint
 from recot.errors import ConfigError, DataError, report_errors
 from recot.evaluation.budgets import BUDGETS, settings_name, with_budgets
 from recot.evaluation.results import read_figures
@@ -97,6 +98,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
             "init_from is not given: set it to the checkpoint of the stage before, "
             "init_from=<run>/checkpoints/final.ckpt, or to null to start from fresh weights"
         )
+    if cfg.resume is not None:
+        require_checkpoint(Path(cfg.resume))
     run = _run_folder(cfg)
     trainer, module, data = _assemble(cfg, run)
     trainer.fit(module, datamodule=data, ckpt_path=cfg.resume, weights_only=True)
@@ -144,6 +147,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
 
 
 def _validate(cfg: DictConfig) -> dict[str, float]:
+    if cfg.checkpoint is None:
+        raise ConfigError("checkpoint is null: set it to the file of a run, checkpoint=<run>/checkpoints/final.ckpt")
+    require_checkpoint(Path(cfg.checkpoint))
     cfg.init_from = None  # which experiments ask for: here the checkpoint brings all weights
     run = _run_folder(cfg)
     trainer, module, data = _assemble(cfg, run)

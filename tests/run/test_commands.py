@@ -122,3 +122,29 @@ def test_a_mistake_shows_no_traceback_to_a_user(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert result.stderr.count("error: stage.mask_ratio is 1.5") == 1
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "wrong", "expected"),
+    [
+        ("train.py", "resume=nowhere.ckpt", "no checkpoint there"),
+        ("eval.py", "checkpoint=nowhere.ckpt", "no checkpoint there"),
+        ("eval.py", "checkpoint=null", "checkpoint is null"),
+    ],
+)
+def test_a_missing_checkpoint_is_refused_before_data_are_made(
+    script: str,
+    wrong: str,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "argv", [script, "experiment=recot_pretrain", "paths.data=data", *SMALL, wrong])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(REPO / "src" / script), run_name="__main__")
+    assert ended.value.code == 2
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()

@@ -8,16 +8,25 @@ import torch
 from recot.errors import DataError
 
 
+def require_checkpoint(path: Path) -> None:
+    """See that a checkpoint is there, before work that would be in vain without it.
+
+    Raises:
+        DataError: if it isn't.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no checkpoint there. Checkpoints of a run are in its folder under checkpoints/*.ckpt."
+        )
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of one of recot's stages onto the CPU, unpickling nothing but tensors and plain values.
 
     Raises:
         DataError: if the file is absent, damaged, or not a checkpoint of recot.
     """
-    if not path.is_file():
-        raise DataError(
-            f"{path}: no checkpoint there. Checkpoints of a run are in its folder under checkpoints/*.ckpt."
-        )
+    require_checkpoint(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or foreign file
