@@ -61,10 +61,10 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 # For videos as long as those that the model is asked about.
 LONGER: dict[str, tuple[str, ...]] = {
-    "sft_lora_64": ("sft_lora", "trainer.max_steps=240", *MIDDLE, "data.questions.per_video=12", *WHOLE),
+    "sft_lora_64": ("sft_lora", "trainer.max_steps=480", *MIDDLE, "data.questions.per_video=12", *WHOLE),
     "sft_lora_256": (
         "sft_lora",
-        "trainer.max_steps=100",
+        "trainer.max_steps=150",
         *LONG,
         "data.batch_size=1",
         "data.questions.per_video=8",
@@ -155,8 +155,8 @@ def main() -> None:
     options = parser.parse_args()
     runs = [
         {"compressor": compressor, "seed": seed} | compare(options.work.resolve(), compressor, seed)
-        for seed in options.seeds
         for compressor in options.compressors
+        for seed in options.seeds
     ]
     setting = {
         "command": "python benchmarks/tiny_world_road.py --work FOLDER "
