@@ -9,7 +9,7 @@ from recot import run
 @hydra.main(version_base="1.3", config_path="../conf", config_name="eval")
 def main(cfg: DictConfig) -> None:
     """Compose the config and evaluate."""
-    run.evaluate(cfg)
+    run.job(run.evaluate, cfg)
 
 
 if __name__ == "__main__":

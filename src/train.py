@@ -9,7 +9,7 @@ from recot import run
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(cfg: DictConfig) -> None:
     """Compose the config and train."""
-    run.train(cfg)
+    run.job(run.train, cfg)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import LearningRateMonitor
 from omegaconf import DictConfig, OmegaConf
@@ -55,6 +56,7 @@ def launch(main: Callable[[], None]) -> None:
         return main()
     # Makes Hydra raise its errors instead of printing them in its own way.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    _failed.clear()
     try:
         with report_errors():
             main()
@@ -68,6 +70,9 @@ def launch(main: Callable[[], None]) -> None:
         _give_up(f"{error}. Given on the command line: {' '.join(sys.argv[1:])}. Leave null groups out.")
     except SamplesFailed as error:
         sys.stderr.write(f"{error}\n")
+        others = [own for own in _failed if not isinstance(own, SamplesFailed)]
+        if others:
+            _give_up(f"{len(others)} of the sweep's jobs did not get as far as that: see above")
         raise SystemExit(3) from error
     except OSError as error:
         if error.errno not in _UNWRITABLE:
@@ -79,6 +84,25 @@ def launch(main: Callable[[], None]) -> None:
 
 class SamplesFailed(Exception):
     """Some samples of an evaluation have no score. In a sweep, it is raised when all jobs are done."""
+
+
+_failed: list[Exception] = []
+
+
+def job(work: Callable[[DictConfig], dict[str, float]], cfg: DictConfig) -> dict[str, float]:
+    """Run a job of Hydra's, the only one or one of a sweep, and say at once why it failed.
+
+    A sweep goes on after a job that failed, and in the end Hydra raises the first one's error, and no other.
+    """
+    try:
+        return work(cfg)
+    except Exception as error:
+        _failed.append(error)
+        hydra = HydraConfig.get()
+        if hydra.mode == RunMode.MULTIRUN:
+            given = " ".join(hydra.overrides.task)
+            sys.stderr.write(f"job {hydra.job.num} ({given}) failed: {type(error).__name__}: {_one_line(error)}\n")
+        raise
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -176,6 +200,13 @@ def _evaluate_suites(cfg: DictConfig) -> dict[str, float]:
     reports = run_suites(suites, use, folder, processes=cfg.processes)
     for name, report in reports.items():
         print(f"\n{table(name, report)}\nMade:\n  results     {folder / name}")
+    for name, report in reports.items():
+        if not report["samples"]["scored"]:
+            first = report["failed"][0]
+            raise DataError(
+                f"{name}: all {report['samples']['all']} samples failed, so there is nothing to score. The first one: "
+                f"{first['video_id']}: {first['message']}"
+            )
     failed = sum(report["samples"]["failed"] for report in reports.values())
     if failed:
         raise SamplesFailed(f"{failed} samples failed and have no score: see `failed` in results.json in {folder}")

@@ -1,5 +1,7 @@
 """What a child process does in a test of what happens when one fails."""
 
+import os
+import signal
 import time
 
 from recot.evaluation.processes import Place
@@ -10,3 +12,8 @@ def fail_on(rank: int, kind: type[Exception], place: Place) -> None:
     if place.rank == rank:
         raise kind("full")
     time.sleep(600)
+
+
+def kill_self(place: Place) -> None:
+    """As the kernel does it where memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -11,7 +11,17 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from recot.evaluation.aggregation import Figure, Units, circular, estimate, mean_over, pooled, recall_at, unparsed
+from recot.evaluation.aggregation import (
+    Figure,
+    Summary,
+    Units,
+    circular,
+    estimate,
+    mean_over,
+    pooled,
+    recall_at,
+    unparsed,
+)
 from recot.evaluation.items import Result
 from recot.evaluation.suites import SUITES
 
@@ -131,6 +141,39 @@ def test_intervals_cover_the_truth() -> None:
         assert figure.high is not None
         covered += figure.low <= 0.7 <= figure.high
     assert 0.88 <= covered / 200 <= 0.99
+
+
+@pytest.mark.parametrize("videos", [4, 8])
+def test_intervals_of_few_videos_cover_the_truth(videos: int) -> None:
+    """Ten questions a video, some videos harder than others: beta-binomial with a correlation of 0.2."""
+    rng = np.random.default_rng(6)
+    covered = 0
+    for _ in range(300):
+        hardness = rng.beta(0.6 * 4, 0.4 * 4, videos)
+        values = (rng.random((videos, 10)) < hardness[:, None]).astype(float).ravel()
+        figure = estimate(units(values.tolist(), np.repeat(np.arange(videos), 10).tolist()))
+        assert figure.low is not None
+        assert figure.high is not None
+        covered += figure.low <= 0.6 <= figure.high
+    assert covered / 300 >= 0.9
+
+
+def test_two_videos_that_agree_prove_nothing() -> None:
+    figure = estimate(units([1.0, 0.0, 1.0, 0.0, 1.0, 0.0], ["u", "u", "v", "v", "w", "w"]))
+    assert (figure.value, figure.low, figure.high) == (0.5, None, None)
+
+
+def test_groups_are_in_the_order_of_their_numbers() -> None:
+    results = [result(name, 1.0, depth=name) for name in ("100%", "0%", "50%", "5%")]
+    figures = Summary({"accuracy": pooled}, ("depth",)).figures(results)
+    assert [name for name in figures if "=" in name] == ["depth=0%", "depth=5%", "depth=50%", "depth=100%"]
+
+
+def test_a_mean_over_tasks_says_which_it_lacks() -> None:
+    asked = [result(str(i), 0.0, task=f"t{i % 3}") for i in range(9)]
+    summary = Summary({"m_avg": mean_over("task"), "accuracy": pooled})
+    assert summary.unscored(asked, asked) == {}
+    assert summary.unscored(asked[:1] + asked[3:4], asked) == {"m_avg": ["t1", "t2"]}
 
 
 def test_all_right_isn_t_certain() -> None:

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from scipy.stats import permutation_test, ttest_rel
 from recot.errors import DataError
 from recot.evaluation.aggregation import Units
 from recot.evaluation.compare import difference, main, read_run, report
+from recot.evaluation.controls import CONTROLS, Control
 from recot.evaluation.items import Failure, Item, Result
 from recot.evaluation.results import ResultsFolder
 from recot.evaluation.suites import SUITES
 
-RUN = {"suite": "mlvu_dev", "data_hash": "d", "checkpoint": "one"}
+RUN = {"suite": "mlvu_dev", "data_hash": "d", "checkpoint": "one", "settings": {"control": asdict(Control())}}
 
 
 def units(values: Sequence[float], videos: Sequence[object], strata: Sequence[str] | None = None) -> Units:
@@ -33,9 +34,17 @@ def write(folder: Path, scores: Sequence[float | None], **run: Any) -> Path:
     results = ResultsFolder(folder, {**RUN, **run})
     items = []
     for i, score in enumerate(scores):
-        item = Item(id=f"q{i}", video_id=f"v{i // 2}", video=Path("v"), question="?", form="letter", options=("a", "b"))
-        items.append(item)
         groups = {"task": (("count", "order")[i % 2],)}
+        item = Item(
+            id=f"q{i}",
+            video_id=f"v{i // 2}",
+            video=Path("v"),
+            question="?",
+            form="letter",
+            options=("a", "b"),
+            groups=groups,
+        )
+        items.append(item)
         if score is None:
             results.add(Failure(item.id, item.video_id, "missing", "no such file"))
         else:
@@ -127,6 +136,28 @@ def test_report_and_what_it_leaves_out(tmp_path: Path, capsys: pytest.CaptureFix
     assert report(read_run(a), read_run(tmp_path / "b" / "mlvu_dev")).splitlines()[-1] == row
 
 
+def test_questions_that_only_one_was_asked_are_left_out(tmp_path: Path) -> None:
+    a, b = (read_run(write(tmp_path / name, [0, 1] * n)) for name, n in (("a", 2), ("b", 3)))
+    told = report(a, b)
+    assert "- left out, as only A or B was asked: 2" in told
+    assert "| accuracy | 0.5000 | 0.5000 | +0.0000 |  | 1.0000 | 4 | 2 |" in told
+
+
+def test_circular_options_are_compared(tmp_path: Path) -> None:
+    control = {"settings": {"control": asdict(CONTROLS["circular_options"])}}
+    for name, scores in (("a", (1.0, 0.0)), ("b", (1.0, 1.0))):
+        results = ResultsFolder(tmp_path / name, {**RUN, **control})
+        groups = {"task": ("count",), "circular": ("q",)}
+        item = Item(id="q", video_id="v", video=Path("v"), question="?", form="letter", options=("a",), groups=groups)
+        turns = [replace(item, id=f"q#turn{n}") for n in range(2)]
+        for own, score in zip(turns, scores, strict=True):
+            results.add(Result(id=own.id, video_id="v", groups=groups, reply="A", answer=0, score=score))
+        results.finish(turns, SUITES["mlvu_dev"].summary)
+    assert "| circular_options | 0.0000 | 1.0000 | +1.0000 |" in report(
+        read_run(tmp_path / "a"), read_run(tmp_path / "b")
+    )
+
+
 def test_only_common_suites_are_compared(tmp_path: Path) -> None:
     for run in "ab":
         write(tmp_path / run / "mlvu_dev", [0, 1])
@@ -136,6 +167,10 @@ def test_only_common_suites_are_compared(tmp_path: Path) -> None:
 
 def no_results(folder: Path) -> None:
     (folder / "results.json").unlink()
+
+
+def no_samples(folder: Path) -> None:
+    (folder / "samples.jsonl").unlink()
 
 
 def damaged_run(folder: Path) -> None:
@@ -151,6 +186,7 @@ def unknown_suite(folder: Path) -> None:
     ("damage", "message"),
     [
         (no_results, "isn't finished"),
+        (no_samples, r"samples\.jsonl is missing"),
         (damaged_run, r"run\.json is damaged"),
         (unknown_suite, "no suite 'mine'"),
     ],
@@ -166,7 +202,6 @@ def test_folders_that_can_t_be_read(damage: Callable[[Path], None], message: str
     [
         ([0, 1], {"data_hash": "e"}, r"data_hash is 'd' and 'e'"),
         ([0, 1], {"suite": "mlvu_test"}, r"no suite in common: mlvu_dev in A, mlvu_test in B"),
-        ([0, 1, 1], {}, "only one was asked q2"),
         ([None, 1], {}, "no scored question in common"),
     ],
 )

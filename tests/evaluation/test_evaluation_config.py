@@ -1,5 +1,7 @@
 """Each file of conf/evaluation makes a suite, wants the official numbers, and goes together with any other."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,13 @@ def test_config_makes_a_suite(name: str) -> None:
     assert made.counts == OFFICIAL[name]
     with pytest.raises(DataError, match=r"/nowhere/benchmarks/\S+ isn't there. Get it from"):
         made.load()
+
+
+def test_mlvu_counts_are_right_for_a_mirror(tmp_path: Path) -> None:
+    row = {"video_name": "v.mp4", "question": "?", "candidates": ["x", "y"], "answer": "A", "task_type": "ego"}
+    path = tmp_path / "mlvu_dev.json"
+    path.write_text(json.dumps([row] * 2174))
+    assert len(replace(suite("mlvu_dev"), annotations=path).load()) == 2174
 
 
 def test_config_of_needles_is_the_grid_of_the_report() -> None:

@@ -196,17 +196,35 @@ def test_videos_without_truth_can_have_any_needle(suite: NeedleInAHaystack, fold
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"lengths": [63]}, "lengths"),
-        ({"lengths": []}, "lengths"),
-        ({"lengths": [8]}, "from 9 up"),
-        ({"depths": 1}, "depths=1"),
+        ({"lengths": [63]}, "lengths="),
+        ({"lengths": []}, "lengths="),
+        ({"lengths": [8]}, "lengths=.* from 9 up"),
+        ({"lengths": 64}, r"lengths=64: give a list of multiples of 4"),
+        ({"lengths": "64"}, "lengths='64': give a list"),
+        ({"lengths": ["x"]}, "lengths=.*: give a list"),
+        ({"lengths": [64.0]}, "lengths=.*: give a list"),
+        ({"lengths": [16, 64, 16]}, "lengths=.*: give every length once"),
+        ({"depths": 1}, "depths=1: give a whole number, 2 or more"),
+        ({"depths": 2.5}, "depths=2.5: give a whole number"),
         ({"needles": 0}, "needles=0"),
+        ({"needles": "x"}, "needles='x': give a whole number"),
         ({"frames": 0}, "frames=0"),
+        ({"frames": True}, "frames=True"),
+        ({"frames": None}, "frames=None"),
+        ({"seed": "x"}, "seed='x': give a whole number"),
     ],
 )
 def test_impossible_grids_are_refused(changed: dict, message: str, suite: NeedleInAHaystack) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=rf"^evaluation\.needle\.{message}"):
         replace(suite, **changed)
+
+
+def test_questions_are_checked_as_those_of_other_suites(
+    suite: NeedleInAHaystack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recot.evaluation.suites.needle.QUESTION", " ")
+    with pytest.raises(DataError, match="has no text"):
+        suite.load()
 
 
 def test_haystacks_that_are_none(suite: NeedleInAHaystack, folder: Path, tmp_path: Path) -> None:
@@ -216,10 +234,11 @@ def test_haystacks_that_are_none(suite: NeedleInAHaystack, folder: Path, tmp_pat
         replace(suite, videos=tmp_path).load()
     with pytest.raises(DataError, match="no video has the 128 frames of the greatest length; the longest has 80"):
         replace(suite, videos=folder, lengths=[16, 128]).load()
-    (tmp_path / "a.json").write_text('{"absent": ["red circle", "purple cow"]}')
     (tmp_path / "a.mp4").write_bytes((folder / "000000.mp4").read_bytes())
-    with pytest.raises(DataError, match=r"a\.json: absent="):
-        replace(suite, videos=tmp_path).load()
+    for absent in (["red circle", "purple cow"], OBJECTS[:3], [*OBJECTS[:4], OBJECTS[0]], [["red circle"]], 5):
+        (tmp_path / "a.json").write_text(json.dumps({"absent": absent}))
+        with pytest.raises(DataError, match=r"a\.json: absent=.* 4 or more different objects"):
+            replace(suite, videos=tmp_path).load()
     (tmp_path / "a.mp4").write_bytes(b"no video")
     with pytest.raises(DataError, match=r"a\.mp4 can't be a haystack"):
         replace(suite, videos=tmp_path).load()

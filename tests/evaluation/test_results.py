@@ -154,12 +154,14 @@ def test_answer_replaces_failure_and_nothing_counts_twice(tmp_path: Path, whole:
     assert not (tmp_path / "r" / "results.json").exists()  # it says no more than what it was made from
 
 
-def test_all_failed_is_an_error(tmp_path: Path) -> None:
+def test_all_failed_has_no_figures(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "r", RUN)
     folder.add(Failure("q0", "v0", "missing", "v0.mp4: no such file"))
-    with pytest.raises(DataError, match=r"all 1 samples failed.*v0.mp4: no such file"):
-        folder.finish(ITEMS[:1], SUMMARY)
-    assert not (tmp_path / "r" / "results.json").exists()
+    report = folder.finish(ITEMS[:1], SUMMARY)
+    assert report["figures"] == {}
+    assert report["samples"] == {"all": 1, "scored": 0, "failed": 1}
+    assert report["failed"][0]["message"] == "v0.mp4: no such file"
+    assert json.loads((tmp_path / "r" / "results.json").read_text()) == report
 
 
 def test_folder_of_another_config_is_refused(tmp_path: Path) -> None:

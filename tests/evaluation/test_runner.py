@@ -14,15 +14,27 @@ import pytest
 
 from recot.errors import ConfigError, DataError, VideoError
 from recot.evaluation.answerer import Answered, PromptOf
+from recot.evaluation.compare import compare, read_run
 from recot.evaluation.controls import CONTROLS, Control
 from recot.evaluation.evidence import normalised_gain, seen
 from recot.evaluation.items import Item, Needle, Result
 from recot.evaluation.processes import Place, run
+from recot.evaluation.report.page import write_report
+from recot.evaluation.report.runs import read_runs
 from recot.evaluation.results import ResultsFolder, read_samples
-from recot.evaluation.runner import ModelUse, answer_items, answer_share, by_video, evaluate, folder_hash, prepare
+from recot.evaluation.runner import (
+    ModelUse,
+    OtherModel,
+    answer_items,
+    answer_share,
+    by_video,
+    evaluate,
+    folder_hash,
+    prepare,
+)
 from recot.evaluation.suites import NeedleInAHaystack, TinyWorld
 from tests.evaluation.conftest import INFERENCE
-from tests.evaluation.failing_process import fail_on
+from tests.evaluation.failing_process import fail_on, kill_self
 
 
 def use(checkpoint: Path, **changes: Any) -> ModelUse:
@@ -155,6 +167,34 @@ def test_a_damaged_video_fails_alone_and_is_tried_again(suite: TinyWorld, tmp_pa
     assert folder.finish(items, suite.summary)["failed"] == []
 
 
+def test_another_model_s_results_are_reported_and_compared(suite: TinyWorld, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        model = OtherModel(digest=name, given={"frames": 1}, make=lambda place: Fake())
+        report = evaluate({"tiny_world": suite}, model, tmp_path / name / "plain", processes=1)["tiny_world"]
+        assert report["samples"]["scored"] == len(suite.load())
+    runs, unfinished = read_runs([tmp_path])
+    assert [run.run["checkpoint"] for run in runs] == ["a", "b"]
+    assert unfinished == []
+    assert "tiny_world" in write_report(tmp_path / "report", runs, unfinished).read_text()
+    compared = compare(*(read_run(tmp_path / name / "plain")["tiny_world"] for name in ("a", "b")))
+    assert compared["accuracy"].value == 0
+
+
+def test_a_suite_of_damaged_videos_doesn_t_cost_another_one_its_results(suite: TinyWorld, tmp_path: Path) -> None:
+    class Other(TinyWorld):
+        def load(self) -> list[Item]:
+            return [replace(item, video_id="damaged") for item in super().load()]
+
+    broken = Other(annotations=suite.annotations, videos=suite.videos, counts=None)
+    model = OtherModel(digest="a", given={}, make=lambda place: Fake(["damaged"]))
+    reports = evaluate({"broken": broken, "tiny_world": suite}, model, tmp_path, processes=1)
+    assert [reports[name]["samples"]["scored"] for name in reports] == [0, len(suite.load())]
+    assert json.loads((tmp_path / "broken/results.json").read_text())["failed"][0]["reason"] == "decode_failed"
+    runs, unfinished = read_runs([tmp_path])
+    assert [run.folder.name for run in runs] == ["tiny_world"]
+    assert unfinished == [tmp_path / "broken"]
+
+
 def test_a_stop_ends_it_before_the_next_question(suite: TinyWorld, tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "x", {"run": 1})
     model = Fake()
@@ -191,6 +231,11 @@ def test_the_hash_of_a_checkpoint_is_of_its_content(checkpoint: Path, tmp_path: 
     assert folder_hash(tmp_path / "a") == folder_hash(tmp_path / "b") != folder_hash(tmp_path / "c")
     with pytest.raises(DataError, match=r"checkpoint=\S+final.ckpt: no such folder. Give a model's folder"):
         folder_hash(tmp_path / "final.ckpt")
+
+
+def test_a_killed_process_is_told_as_such() -> None:
+    with pytest.raises(DataError, match=r"killed by signal 9.*set processes lower.*same command again"):
+        run(kill_self, 2)
 
 
 def test_a_mistake_in_one_process_ends_all() -> None:
@@ -237,13 +282,14 @@ def results(values: Sequence[float]) -> dict[str, Result]:
 
 def test_normalised_gain_by_hand() -> None:
     measure = seen("evidence_recall")
-    gain = normalised_gain(
-        results([0.6, 0.8, 0.6, 0.8]), results([0.2, 0.4, 0.2, 0.4]), results([1.0, 1.0, 1.0, 1.0]), measure
-    )
+    gain = normalised_gain(results([0.6, 0.8] * 4), results([0.2, 0.4] * 4), results([1.0, 1.0] * 4), measure)
     assert (gain.selector, gain.random, gain.oracle) == pytest.approx((0.7, 0.3, 1.0))
     assert gain.value == pytest.approx(4 / 7)
-    assert (gain.low, gain.high) == pytest.approx((4 / 7, 4 / 7)), "both videos gain the same"
-    assert gain.units == 4
+    assert (gain.low, gain.high) == pytest.approx((4 / 7, 4 / 7)), "all videos gain the same"
+    assert gain.units == 8
+    few = normalised_gain(results([0.6, 0.8]), results([0.2, 0.4]), results([1.0, 1.0]), measure)
+    assert few.value == pytest.approx(4 / 7)
+    assert few.low is few.high is None
     assert normalised_gain(results([1.0, 1.0]), results([0.0, 0.0, 9.0]), results([1.0, 1.0]), measure).value == 1
     nothing = normalised_gain(results([1.0]), results([0.5]), results([0.5]), measure)
     assert nothing.value is nothing.low is None

@@ -1,5 +1,8 @@
 """Benchmarks are read from files of their own schema; whatever isn't that schema is refused by name."""
 
+import contextlib
+import math
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +16,7 @@ from recot.data.schema import QA
 from recot.errors import DataError
 from recot.evaluation.items import data_hash, share
 from recot.evaluation.suites import SUITES
-from recot.evaluation.suites.base import missing_videos
+from recot.evaluation.suites.base import Benchmark, missing_videos
 from recot.tiny_world.splits import Split
 from recot.tiny_world.truth import questions
 from tests.evaluation import benchmark_files as files
@@ -100,17 +103,89 @@ def test_answer_that_is_no_option_is_told(kind: str, tmp_path: Path) -> None:
         case.suite.load()
 
 
+NO_SPANS: list[Any] = [
+    *([9.0, 2.0], [1.0], [1.0, 2.0, 3.0], "1-2", [-1.0, 2.0], [math.nan, 2.0], [1.0, math.nan], [1.0, math.inf]),
+    *([False, 2.0], ["1", "2"], [None, 2.0]),
+]
+
+
 @pytest.mark.parametrize("kind", ["charades_sta", "vstar"])
-@pytest.mark.parametrize("value", [[9.0, 2.0], [1.0], "1-2"])
+@pytest.mark.parametrize("value", NO_SPANS, ids=str)
 def test_span_that_is_none_is_told(kind: str, value: Any, tmp_path: Path) -> None:
     case = CASES[kind](tmp_path)
-
-    def change(rows: list[dict[str, Any]]) -> None:
-        rows[0][case.answer] = value
-
-    case.edit(change)
-    with pytest.raises(DataError, match=case.file.name):
+    case.edit(add(case.answer, value))
+    with pytest.raises(DataError, match=rf"{case.file.name}, row 1\b"):
         case.suite.load()
+
+
+@pytest.mark.parametrize("value", [[1, 2], [["a", "b"]], [[1.0, 2.0], 3], [[2.0, 1.0]]], ids=str)
+def test_evidence_that_is_none_is_told(value: Any, tmp_path: Path) -> None:
+    case = files.tiny_world(tmp_path)
+    case.edit(add("evidence", value))
+    with pytest.raises(DataError, match=r"000000\.json, question \d+, evidence: expected \[start, end\] in seconds"):
+        case.suite.load()
+
+
+def test_whatever_a_field_holds_is_read_or_told(case: Case) -> None:
+    document, path = files.read(case.file), case.file
+    if path.suffix == ".parquet":  # whose columns hold one type
+        path = path.with_suffix(".json")
+    suite = replace(case.suite, annotations=path) if path != case.file else case.suite
+    for name, kept in list(case.rows(document)[0].items()):
+        for value in (5, "* x", [1, 2], [["a", "b"]], math.nan, {}):
+            case.rows(document)[0][name] = value
+            files.write(path, document)
+            with contextlib.suppress(DataError):  # any other exception fails
+                suite.load()
+            case.rows(document)[0][name] = kept
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("video_mme", ["A. B", "B. A", "C. D", "D. C"]), ("lvbench", ["B", "A", "D", "C"])],
+)
+def test_letter_wins_over_an_option_that_reads_so(kind: str, options: list[str], tmp_path: Path) -> None:
+    case = CASES[kind](tmp_path)
+    case.edit(lambda rows: rows[0].update({"options" if kind == "video_mme" else "candidates": options, "answer": "D"}))
+    item = case.suite.load()[0]
+    assert (item.options, item.right) == (("B", "A", "D", "C"), 3)
+
+
+@pytest.mark.parametrize("kind", ["video_mme", "lvbench", "longvideobench", "tempcompass"])
+def test_equal_options_are_kept_where_a_letter_or_number_says_which_is_right(kind: str, tmp_path: Path) -> None:
+    case = CASES[kind](tmp_path)
+    rows = {
+        "video_mme": {"options": ["A. One.", "B. Two.", "C. Two.", "D. Four."], "answer": "C"},
+        "lvbench": {"candidates": ["Ann", "Bob", "Bob", "Dan"], "answer": "C"},
+        "longvideobench": {"candidates": ["a cup", "a cat", "a cat"], "correct_choice": 2},
+        "tempcompass": {"question": "What runs?\nA. a dog\nB. a cat\nC. a cat", "answer": "C. a cat"},
+    }
+    case.edit(lambda listed: listed[0].update(rows[kind]))
+    assert next(item for item in case.suite.load() if len(set(item.options)) < len(item.options)).right == 2
+
+
+@pytest.mark.parametrize("kind", ["mlvu_dev", "mlvu_test"])
+def test_of_equal_candidates_mlvu_takes_the_last(kind: str, tmp_path: Path) -> None:
+    case = CASES[kind](tmp_path)
+    case.edit(lambda rows: rows[0].update(candidates=["x", "y", "x", "z", "w", "v"], answer="x"))
+    assert next(item for item in case.suite.load() if "x" in item.options).right == 2
+
+
+def test_equal_options_of_a_tiny_world_are_told(tmp_path: Path) -> None:
+    case = files.tiny_world(tmp_path)
+    case.edit(lambda rows: rows[0].update(options=["red", "blue", "blue"], answer="red"))
+    with pytest.raises(DataError, match=r"000000\.json, question \d+: an option occurs twice"):
+        case.suite.load()
+
+
+def test_answer_that_is_two_captions_is_told(tmp_path: Path) -> None:
+    suite = files.tempcompass(tmp_path).suite
+    path = tmp_path / "questions" / "caption_matching.json"
+    asked = files.read(path)
+    asked["101"]["speed"][0]["question"] = "Which?\nCaption B: A dog sits.\nCaption B: A dog sits."
+    files.write(path, asked)
+    with pytest.raises(DataError, match=r"caption_matching\.json, 101, speed, question 0: .* is 2 of the options"):
+        suite.load()
 
 
 def test_absent_data_says_what_to_get(case: Case) -> None:
@@ -167,6 +242,26 @@ def test_mlvu_mirror_is_the_same_questions(tmp_path: Path) -> None:
         assert (b.question, b.options, b.groups) == (a.question, a.options, a.groups)
         assert b.right == 2
         assert own.prompt(a, []) == own.prompt(b, [])
+    rows[0] |= {"candidates": ["C", "B", "A", "D"], "answer": "C"}
+    files.write(path, rows)
+    assert replace(own, annotations=path, counts=None).load()[0].right == 2
+    rows[0]["answer"] = "Red"
+    files.write(path, rows)
+    with pytest.raises(DataError, match=r"mirror\.json, row 1: the answer 'Red' is none of the letters ABCD"):
+        replace(own, annotations=path, counts=None).load()
+
+
+def test_mlvu_counts_what_is_unanswerable_in_the_authors_files_only(tmp_path: Path) -> None:
+    own = files.mlvu_dev(tmp_path).suite
+    wanted = replace(own, counts={"items": [14], "unanswerable": [2]})
+    with pytest.raises(DataError, match="1 unanswerable, but the benchmark has 2"):
+        wanted.load()
+    row = {"video_name": "v.mp4", "question": "?", "candidates": ["x", "y"], "answer": "A", "task_type": "ego"}
+    path = files.write(tmp_path / "mirror.json", [row] * 14)
+    assert len(replace(wanted, annotations=path).load()) == 14
+    files.write(path, [row] * 13)
+    with pytest.raises(DataError, match="13 items, but the benchmark has 14"):
+        replace(wanted, annotations=path).load()
 
 
 def test_mlvu_test_letters_go_to_f(tmp_path: Path) -> None:
@@ -289,12 +384,23 @@ def test_lvbench_without_a_time_has_no_evidence(tmp_path: Path) -> None:
     assert [item.evidence for item in case.suite.load()] == [(), ()]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("question_type", 5), ("question_type", ["a", 5]), ("question_type", []), ("time_reference", 12)],
+)
+def test_lvbench_field_of_another_type_is_told(name: str, value: Any, tmp_path: Path) -> None:
+    case = files.lvbench(tmp_path)
+    case.edit(add(name, value))
+    with pytest.raises(DataError, match=rf"lvbench\.jsonl, row 1: {name}=.* should be a text"):
+        case.suite.load()
+
+
 def test_vnbench_counts_are_numbers(tmp_path: Path) -> None:
     case = files.vnbench(tmp_path)
 
     def change(rows: list[dict[str, Any]]) -> None:
         for row in rows[8:]:
-            row |= {"options": [1 + (i + row["try"]) % 4 for i in range(4)], "gt": 3}
+            row |= {"options": [1 + (i + row["try"]) % 4 for i in range(4)], "gt": 3, "gt_option": "CBAD"[row["try"]]}
 
     case.edit(change)
     assert {item.options[item.right or 0] for item in case.suite.load()[8:]} == {"3"}
@@ -308,6 +414,37 @@ def test_vnbench_question_with_a_try_missing_is_told(tmp_path: Path) -> None:
         case.suite.load()
 
 
+def test_vnbench_question_in_one_order_only_is_told(tmp_path: Path) -> None:
+    case = files.vnbench(tmp_path)
+    same = {"options": ["Alice", "Bob", "Carl", "Dora"], "gt_option": "A"}
+    case.edit(lambda rows: [row.update(same) for row in rows[:3]] and None)
+    assert case.suite.load()  # the fourth differs
+    case.edit(lambda rows: [row.update(same) for row in rows[:4]] and None)
+    with pytest.raises(DataError, match=r"VNBench-main-4try\.json: ret_edit/\S+ .* same order in all 4 tries"):
+        case.suite.load()
+
+
+@pytest.mark.parametrize("value", [4, -1, 0.5])
+def test_vnbench_try_that_is_none_is_told(value: float, tmp_path: Path) -> None:
+    case = files.vnbench(tmp_path)
+    case.edit(add("try", value))
+    with pytest.raises(DataError, match=rf"row 1: try={value} should be a whole number from 0 to 3"):
+        case.suite.load()
+
+
+def test_vnbench_options_and_their_letters_agree(tmp_path: Path) -> None:
+    case = files.vnbench(tmp_path)
+    case.edit(add("gt_option", "B"))
+    with pytest.raises(DataError, match="row 1: gt_option='B' is not the option gt='Alice'"):
+        case.suite.load()
+    case.edit(add("gt_option", 0))
+    assert case.suite.load()[0].right == 0
+    case.edit(lambda rows: rows[0].update(options=["Bob", "Alice", "Alice", "Dora"], gt_option="C"))
+    assert case.suite.load()[0].right == 2
+    case.edit(lambda rows: rows[0].pop("gt_option"))
+    assert case.suite.load()[0].right == 1  # the first, as the authors' script takes it
+
+
 def test_tempcompass_forms(tmp_path: Path) -> None:
     items = {item.groups["task"][0]: item for item in files.tempcompass(tmp_path).suite.load()}
     assert (items["multi-choice"].question, items["multi-choice"].right) == ("What runs?", 1)
@@ -316,11 +453,74 @@ def test_tempcompass_forms(tmp_path: Path) -> None:
     assert items["caption_matching"].options == ("Caption A: A dog runs.", "Caption B: A dog sits.")
 
 
+@pytest.mark.parametrize("answer", ["(B) a cat", "* a cat", "A. a cat", "B. a dog", "a cat", "D. a cat", ""])
+def test_tempcompass_answer_needs_the_letter_and_the_text_of_an_option(answer: str, tmp_path: Path) -> None:
+    case = files.tempcompass(tmp_path)
+    case.edit(add("answer", answer))
+    with pytest.raises(DataError, match=r"multi-choice\.json, 101, action, question 0: .* by both letter and text"):
+        case.suite.load()
+
+
 def test_vstar_finds_videos_in_folders_and_tells_lengths(tmp_path: Path) -> None:
     first, second = files.vstar(tmp_path).suite.load()
     assert first.video == tmp_path / "videos" / "a" / "0.mp4"
     assert (first.groups["duration"], second.groups["duration"]) == (("Short",), ("Long",))
     assert second.duration_s == 240.0
+
+
+@pytest.mark.parametrize(("name", "value"), [("fps", 0), ("fps", -25.0), ("fps", math.nan), ("frame_count", 0)])
+def test_vstar_video_without_a_length_is_told(name: str, value: float, tmp_path: Path) -> None:
+    case = files.vstar(tmp_path)
+    case.edit(add(name, value))
+    with pytest.raises(DataError, match=rf"V_STaR_test\.json, row 1: .*{name}={value}\b.* should be above 0"):
+        case.suite.load()
+
+
+def charades_text(case: Case, *lines: str) -> Benchmark:
+    path = case.file.parent / "charades_sta_test.txt"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return replace(case.suite, annotations=path)
+
+
+def test_charades_text_is_the_same_questions(tmp_path: Path) -> None:
+    case = files.charades_sta(tmp_path)
+    text = charades_text(case, *(f"V{i // 2} 2.5 9.0##a person sits." for i in range(4)))
+    assert text.load() == case.suite.load()
+    spaced = list(charades_text(case, "V0 2.5 9##a person sits.", "", "V1 0 30.25 ##it is 5 ## 6").read())
+    assert [(item.video.name, item.span) for item in spaced] == [("V0.mp4", (2.5, 9.0)), ("V1.mp4", (0.0, 30.25))]
+    assert spaced[1].question == "it is 5 ## 6"
+    with pytest.raises(DataError, match="1 items, but the benchmark has 4"):
+        charades_text(case, "V0 2.5 9.0##a person sits.").load()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        *[
+            (line, "expected `")
+            for line in ("V0 2.5##runs", "V0 2.5 9.0 runs", "V0 a b##runs", "V0 nan 9##runs", "V0 1:00 1:10##runs")
+        ],
+        *[(line, "expected [start, end]") for line in ("V0 9 2.5##runs", "V0 -1 9##runs")],
+        ("V0 2.5 9.0##", "has no text"),
+    ],
+)
+def test_charades_text_that_is_none_is_told(line: str, message: str, tmp_path: Path) -> None:
+    suite = charades_text(files.charades_sta(tmp_path), "V0 2.5 9.0##a person sits.", line)
+    where = "question 1" if message == "has no text" else "row 2: "
+    with pytest.raises(DataError, match=rf"charades_sta_test\.txt.*{where}.*{re.escape(message)}"):
+        suite.load()
+
+
+def test_charades_text_that_is_absent_or_damaged_is_told(tmp_path: Path) -> None:
+    suite = charades_text(files.charades_sta(tmp_path))
+    with pytest.raises(DataError, match=r"charades_sta_test\.txt: there are no questions"):
+        suite.load()
+    Path(suite.annotations).write_bytes(b"V0 2.5 9.0##a person \xff\n")
+    with pytest.raises(DataError, match=r"charades_sta_test\.txt is damaged"):
+        suite.load()
+    Path(suite.annotations).unlink()
+    with pytest.raises(DataError, match=r"charades_sta_test\.txt isn't there. Get it from .*TALL"):
+        suite.load()
 
 
 def test_tiny_world_is_asked_as_in_training(tmp_path: Path) -> None:

@@ -4,21 +4,26 @@ Every figure is a mean over strata of means over units: the pooled accuracy has 
 one a task; a unit is a question, or the 4 tries of a circular one. The interval is the percentile bootstrap over
 videos: all units of a video are drawn together, so that averages over tasks come with theirs too (Field & Welsh 2007,
 "Bootstrapping clustered data"; for benchmarks, Miller 2024, arXiv 2411.00640, whose clustered standard errors it agrees
-with). torchmetrics averages over classes of answers, not over tasks, and draws samples, not videos.
+with). Of few videos, percentiles are too narrow: they are expanded as by Hesterberg 2015 (arXiv 1411.5279).
+torchmetrics averages over classes of answers, not over tasks, and draws samples, not videos.
 
 Legend: U units, V videos, S strata.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm, t
 
 from recot.evaluation.items import Result
 
 DRAWS = 2000
 TAIL = 0.025
 SEED = 0
+FEWEST_VIDEOS = 4
+"""Of fewer, draws say too little: 2 or 3 videos that happen to agree would give an interval of almost no width."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Units:
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean with its 95 % interval; of one video there is no interval."""
+    """A mean with its 95 % interval; of fewer than 4 videos there is none, unless all units are right, or all wrong."""
 
     value: float
     low: float | None
@@ -77,10 +82,24 @@ class Summary:
         units["unparsed"] = unparsed(ordered)
         first = next(iter(self.measures.values()))
         for table in self.tables:
-            for group in sorted({group for result in ordered for group in result.groups.get(table, ())}):
+            groups = {group for result in ordered for group in result.groups.get(table, ())}
+            for group in sorted(groups, key=_numbers_by_size):
                 own = first([result for result in ordered if group in result.groups.get(table, ())])
                 units[f"{table}={group}"] = own
         return {name: estimate(own) for name, own in units.items() if own.ids}
+
+    def unscored(self, results: Sequence[Result], asked: Sequence[Result]) -> dict[str, list[str]]:
+        """By measure, the groups that it should average over and that have no unit, so that it is of the others only.
+
+        Args:
+            results: those that have a score.
+            asked: one for every question; what was answered doesn't matter.
+        """
+        lacking = {
+            name: sorted(set(measure(asked).strata) - set(measure(results).strata), key=_numbers_by_size)
+            for name, measure in self.measures.items()
+        }
+        return {name: groups for name, groups in lacking.items() if groups}
 
 
 def pooled(results: Sequence[Result]) -> Units:
@@ -140,11 +159,10 @@ def estimate(units: Units) -> Figure:
     sums, counts = per_video(units)
     value = float((sums.sum(axis=0) / counts.sum(axis=0)).mean())
     videos = len(sums)
-    if videos < 2:
-        return Figure(value, None, None, len(units.ids), videos)
-    if units.values[0] in (0, 1) and (units.values == units.values[0]).all():
+    low, high = None, None
+    if videos > 1 and units.values[0] in (0, 1) and (units.values == units.values[0]).all():
         low, high = _interval_of_all_alike(counts, bool(units.values[0]))
-    else:
+    elif videos >= FEWEST_VIDEOS:
         low, high = bootstrap_interval(lambda weights: stratified_mean(sums, counts, weights), videos)
     return Figure(value, low, high, len(units.ids), videos)
 
@@ -173,15 +191,19 @@ def stratified_mean(sums: np.ndarray, counts: np.ndarray, weights: np.ndarray) -
 
 
 def bootstrap_interval(figure: Callable[[np.ndarray], np.ndarray], videos: int) -> tuple[float, float]:
-    """The middle 95 % of a figure over draws of as many videos with replacement; the same on every call.
+    """The middle of a figure over draws of as many videos with replacement; the same on every call.
+
+    It is the middle 95 % of draws where there are many videos, and more where there are few, by as much as Student's
+    interval of a mean with V - 1 degrees of freedom is wider than the normal one with the draws' standard deviation.
 
     Args:
         figure: (draws, V) weights to (draws,) values.
-        videos: V.
+        videos: V, 2 or more.
     """
+    tail = norm.cdf(np.sqrt(videos / (videos - 1)) * t.ppf(TAIL, videos - 1))
     rng = np.random.default_rng(SEED)
     weights = rng.multinomial(videos, np.full(videos, 1 / videos), size=DRAWS).astype(np.float64)
-    low, high = np.quantile(figure(weights), [TAIL, 1 - TAIL])
+    low, high = np.quantile(figure(weights), [tail, 1 - tail])
     return float(low), float(high)
 
 
@@ -199,3 +221,9 @@ def _units(results: Sequence[Result], value: Callable[[Result], float], stratum:
         videos=tuple(result.video_id for result in results),
         strata=tuple(stratum(result) for result in results),
     )
+
+
+def _numbers_by_size(name: str) -> list[tuple[bool, float, str]]:
+    """Sorts ``10%`` after ``9%``."""
+    parts = re.split(r"(\d+)", name)
+    return [(not part.isdigit(), float(part) if part.isdigit() else 0.0, part) for part in parts if part]

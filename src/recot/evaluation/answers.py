@@ -1,6 +1,7 @@
 """Strict reading of replies. What can't be read is wrong, and is counted: nothing is guessed, no option drawn.
 
-All rules are our choice; they read what the benchmarks' own scorers read, without their mistakes ("Answer: B" is no A).
+All rules are our choice. The benchmarks' own scorers may read more: Video-MME's also reads ``B, because ...``,
+``Option B``, ``**B**`` and ``[B]``. They make mistakes that aren't made here: "Answer: B" is no A.
 """
 
 import re

@@ -39,6 +39,8 @@ def with_budgets(
     for name, value in {"keep": keep, "fps": fps}.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ConfigError(f"{name}={value!r}: give a number")
+    if isinstance(budget, bool):
+        raise ConfigError(f"budget={budget!r}: give a whole number of tokens")
     if keep is not None and budget is not None:
         raise ConfigError(f"keep={keep} and budget={budget}: set one of them, the other to null")
     if fps is not None and frames is not None:

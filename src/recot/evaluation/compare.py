@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from recot.errors import DataError, report_errors
-from recot.evaluation.aggregation import SEED, Units, bootstrap_interval, per_video, stratified_mean
+from recot.evaluation.aggregation import FEWEST_VIDEOS, SEED, Units, bootstrap_interval, per_video, stratified_mean
+from recot.evaluation.controls import Control
 from recot.evaluation.results import Samples, differences, read_samples
 from recot.evaluation.suites import SUITES
 
@@ -32,7 +33,7 @@ _EXPECTED = ("suite", "data_hash")  # of run.json: equal, or the runs can't be c
 
 @dataclass(frozen=True)
 class Difference:
-    """B minus A, paired; of one video there is no interval."""
+    """B minus A, paired; of fewer than 4 videos there is no interval."""
 
     a: float
     b: float
@@ -61,13 +62,13 @@ def compare(a: Run, b: Run) -> dict[str, Difference]:
     """All measures of the suite, by name.
 
     Raises:
-        DataError: if the runs aren't of the same questions, or scored none in common.
+        DataError: if the runs aren't of the same data, or scored no question in common.
     """
     _check(a, b)
     both = sorted(a.samples.results.keys() & b.samples.results.keys())
     if not both:
         raise DataError(f"{a.folder} and {b.folder} have no scored question in common: there is nothing to compare")
-    measures = SUITES[a.run["suite"]].summary.measures
+    measures = Control(**a.run["settings"]["control"]).summary(SUITES[a.run["suite"]].summary).measures
     found = {}
     for name, measure in measures.items():
         units = [measure([run.samples.results[i] for i in both]) for run in (a, b)]
@@ -83,7 +84,7 @@ def difference(a: Units, b: Units) -> Difference:
     every = np.ones((1, len(counts)))
     value_a, value_b = (float(stratified_mean(sums, counts, every)[0]) for sums in (sums_a, sums_b))
     low, high = None, None
-    if len(counts) > 1:
+    if len(counts) >= FEWEST_VIDEOS:
         low, high = bootstrap_interval(lambda weights: stratified_mean(sums_b - sums_a, counts, weights), len(counts))
     p_value = _p_value(sums_b - sums_a, counts)
     return Difference(value_a, value_b, low, high, p_value, len(a.ids), len(counts))
@@ -155,10 +156,6 @@ def _check(a: Run, b: Run) -> None:
                 f"{a.folder} and {b.folder} can't be compared: their {key} is {a.run.get(key)!r} and "
                 f"{b.run.get(key)!r}. Evaluate both on the same data."
             )
-    asked = [run.samples.results.keys() | run.samples.failures.keys() for run in (a, b)]
-    if asked[0] != asked[1]:
-        only = min(asked[0] ^ asked[1])
-        raise DataError(f"{a.folder} and {b.folder} were asked other questions: only one was asked {only}")
     for name, result in a.samples.results.items():
         other = b.samples.results.get(name)
         if other is not None and (result.video_id, result.groups) != (other.video_id, other.groups):
@@ -168,8 +165,13 @@ def _check(a: Run, b: Run) -> None:
 def _told(a: Run, b: Run) -> list[str]:
     lines = [f"- A: {a.folder}", f"- B: {b.folder}"]
     lines += [f"- {key}: {old} in A, {new} in B" for key, (old, new) in differences(a.run, b.run).items()]
-    failed = len(a.samples.failures.keys() | b.samples.failures.keys())
-    return [*lines, f"- left out, as they failed in A or B: {failed}"] if failed else lines
+    failed = a.samples.failures.keys() | b.samples.failures.keys()
+    if failed:
+        lines.append(f"- left out, as they failed in A or B: {len(failed)}")
+    scored = a.samples.results.keys() ^ b.samples.results.keys()
+    if scored - failed:
+        lines.append(f"- left out, as only A or B was asked: {len(scored - failed)}")
+    return lines
 
 
 def _p_value(sums: np.ndarray, counts: np.ndarray) -> float:

@@ -74,10 +74,13 @@ class Control:
             asked = [turned for item in asked for turned in rotations(item)]
         if self.needs_evidence:
             asked = [item for item in asked if item.evidence]
+            if self.frames == "evidence_removed":
+                asked = [item for item in asked if not _all_evidence(item)]
             if not asked:
                 raise ConfigError(
                     f"control.frames={self.frames}, control.selector={self.selector}: none of the questions says when "
-                    "its evidence is shown. Use a suite that does: tiny_world, needle, lvbench, charades_sta, vstar."
+                    "its evidence is shown, or it is all of the video. Use a suite that does: tiny_world, needle, "
+                    "lvbench, charades_sta, vstar."
                 )
         return asked
 
@@ -192,6 +195,16 @@ def shown_frames(
 def selector_seed(seed: int, item_id: str) -> int:
     """What the random selector draws with for a question."""
     return derive_seed("random_selector", seed, item_id)
+
+
+def _all_evidence(item: Item) -> bool:
+    """Whether the evidence is all of the video, as far as its duration is known."""
+    end = 0.0
+    for start, stop in sorted(item.evidence):
+        if start > end:
+            return False
+        end = max(end, stop)
+    return item.duration_s is not None and end >= item.duration_s
 
 
 def _reordered(item: Item, order: Sequence[int]) -> Item:

@@ -11,6 +11,7 @@ import numpy as np
 
 from recot.errors import DataError
 from recot.evaluation.aggregation import (
+    FEWEST_VIDEOS,
     Measure,
     Summary,
     Units,
@@ -29,7 +30,7 @@ class Gain:
     """How far a selector comes from random choice (0) to the oracle's (1).
 
     ``value`` is None where the oracle isn't better than random: there is nothing to gain. So are the bounds of the 95 %
-    interval where that is so in some of the draws, or for a single video.
+    interval where that is so in some of the draws, or for fewer than 4 videos.
     """
 
     value: float | None
@@ -88,7 +89,7 @@ def normalised_gain(
     gain, low, high = None, None, None
     if values[2] > values[1]:
         gain = (values[0] - values[1]) / (values[2] - values[1])
-        if len(counts) > 1:
+        if len(counts) >= FEWEST_VIDEOS:
             low, high = _interval(sums, counts)
     return Gain(gain, low, high, selector=values[0], random=values[1], oracle=values[2], units=len(ids))
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,7 +10,7 @@ from multiprocessing.connection import Connection, wait
 
 import torch
 
-from recot.errors import ConfigError, RecotError
+from recot.errors import ConfigError, DataError, RecotError
 
 _PATIENCE = timedelta(days=7)
 """Of a process that has finished its share, for the others."""
@@ -53,7 +54,7 @@ def run(work: Work, processes: int) -> bool:
 
     Raises:
         ConfigError: for an impossible number.
-        RecotError: what ``work`` raised in a child.
+        RecotError: what ``work`` raised in a child, or that a child was killed.
         RuntimeError: if a child ended otherwise.
     """
     if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
@@ -104,7 +105,7 @@ def _children(work: Work, processes: int) -> None:
                     error = told.recv()
                 except EOFError:
                     child.join()
-                    raise RuntimeError(f"a process of the evaluation died (exit code {child.exitcode})") from None
+                    raise _died(child.exitcode) from None
                 if error is not None:
                     raise error
     finally:
@@ -113,6 +114,16 @@ def _children(work: Work, processes: int) -> None:
             if child.is_alive():
                 child.terminate()
                 child.join()
+
+
+def _died(exit_code: int | None) -> Exception:
+    if exit_code is not None and exit_code < 0:
+        return DataError(
+            f"a process of the evaluation was killed by signal {-exit_code}"
+            + (", as happens where memory runs out: set processes lower" if -exit_code == signal.SIGKILL else "")
+            + ". Give the same command again: what is finished stays."
+        )
+    return RuntimeError(f"a process of the evaluation died (exit code {exit_code})")
 
 
 def _child(work: Work, place: Place, send: Connection) -> None:

@@ -38,7 +38,8 @@ TEMPLATES = {
     # github.com/JUNJIE99/MLVU; the test set's script is the same.
     "mlvu_dev": _MLVU,
     "mlvu_test": _MLVU,
-    # github.com/MME-Benchmarks/Video-MME
+    # github.com/MME-Benchmarks/Video-MME. With subtitles, its prompt keeps "based on the video. Respond ..."; "and the
+    # subtitles" is the wording of lmms-eval's task.
     "video_mme": Template(
         user="Select the best answer to the following multiple-choice question based on the video. " + _VIDEO_MME,
         option="{letter}. {text}",

@@ -3,6 +3,7 @@
 Legend: L tokens of a prompt.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -24,10 +25,11 @@ from recot.models.generation import generate, option_log_likelihoods
 from recot.models.packing import Pack
 from recot.models.prompt import IGNORED, Turn, Visual, build_prompt
 from recot.models.prompt import Prompt as PromptTokens
+from recot.models.selection import evidence_groups
 from recot.models.selector_baselines import BaselineSelector
 from recot.models.video_input import Sample
 from recot.models.video_lm import Choice, VideoLM
-from recot.models.visual_groups import Query
+from recot.models.visual_groups import Query, VisualGroups
 
 Scoring = Literal["generate", "likelihood"]
 CELLS = 60
@@ -165,11 +167,13 @@ class RecotAnswerer:
         }
 
     def _found(self, item: Item, choice: Choice) -> dict[str, object]:
-        """How much of the evidence was kept, where it is known and shown at its place."""
-        if not item.evidence or self._control.video != "own" or self._control.frames == "shuffled":
+        """How much of the evidence was kept, where it is known, and all frames are shown in their places."""
+        if not item.evidence or self._control.video != "own" or self._control.frames != "all":
             return {}
         (found,) = evidence_found(choice.visual, choice.selection, [item.evidence])
         measured = {name: value.item() for name, value in found.items()}
+        if measured and not _all_sampled(choice.visual, item.evidence):
+            measured["all_evidence"] = 0.0
         if self._other is not None:
             measured.pop("evidence_auroc", None)  # the trained selector's scores, which chose nothing here
         return {"evidence": [_rounded(span) for span in item.evidence], **measured}
@@ -180,6 +184,12 @@ class RecotAnswerer:
         return torch.tensor(ids, dtype=torch.int64)
 
 
+def _all_sampled(visual: VisualGroups, evidence: Sequence[Span]) -> bool:
+    """Whether no piece of the evidence lies between sampled frames."""
+    assert visual.seconds is not None
+    return all(bool(evidence_groups(visual.seconds, [[span]], visual.valid).any()) for span in evidence)
+
+
 def check_use(control: Control, scoring: str) -> None:
     """Refuse settings that make no sense.
 
@@ -188,10 +198,11 @@ def check_use(control: Control, scoring: str) -> None:
     """
     if scoring not in get_args(Scoring):
         raise ConfigError(f"scoring={scoring!r}: use one of {', '.join(get_args(Scoring))}")
-    if control.selector == "oracle" and (control.video != "own" or control.frames == "shuffled"):
+    if control.needs_evidence and (control.video != "own" or control.frames == "shuffled"):
         raise ConfigError(
-            f"control.selector=oracle with control.video={control.video}, control.frames={control.frames}: the "
-            "evidence isn't where the oracle would keep it. Use another selector, or the video as it is."
+            f"control.selector={control.selector} with control.video={control.video}, control.frames={control.frames}: "
+            "the evidence isn't where it would be looked for. Use another selector or other frames, or the video as it "
+            "is."
         )
 
 

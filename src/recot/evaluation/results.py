@@ -22,6 +22,7 @@ from typing import Any
 from recot.atomic import fsync_path, write_file
 from recot.errors import DataError
 from recot.evaluation.aggregation import Figure, Summary
+from recot.evaluation.answers import judge
 from recot.evaluation.items import Failure, Item, Result
 
 SYNC_EVERY_S = 1.0
@@ -116,11 +117,12 @@ class ResultsFolder:
         all have ended.
 
         Returns:
-            What is in ``results.json``: ``run``, ``figures`` (value, low, high, units, videos), ``samples`` (how many),
-            ``failed`` (id, video and reason of each).
+            What is in ``results.json``: ``run``, ``figures`` (value, low, high, units, videos; none if all failed),
+            ``unscored`` (by figure, the groups that it should average over and doesn't, as all of theirs failed),
+            ``samples`` (how many), ``failed`` (id, video and reason of each).
 
         Raises:
-            DataError: if a sample is missing, nothing could be scored, or the disk is full.
+            DataError: if a sample is missing, or the disk is full.
         """
         samples = self.read()
         missing = [item.id for item in items if item.id not in samples.results and item.id not in samples.failures]
@@ -129,17 +131,14 @@ class ResultsFolder:
                 f"{self.folder}: {len(missing)} of {len(items)} samples are not finished, {missing[0]} for example. "
                 "Give the same command again."
             )
+        assert len({item.id for item in items}) == len(items), "a suite's ids are unique"
         results = [samples.results[item.id] for item in items if item.id in samples.results]
         failures = [samples.failures[item.id] for item in items if item.id in samples.failures]
-        if not results:
-            raise DataError(
-                f"{self.folder}: all {len(items)} samples failed, so there is nothing to score. "
-                f"The first one: {failures[0].video_id}: {failures[0].message}"
-            )
         figures = {name: asdict(figure) for name, figure in summary.figures(results).items()}
         report = {
             "run": self.run,
             "figures": figures,
+            "unscored": summary.unscored(results, [judge(item, "", {}) for item in items]) if failures else {},
             "samples": {"all": len(items), "scored": len(results), "failed": len(failures)},
             "failed": [asdict(failure) for failure in failures],
         }
@@ -155,6 +154,8 @@ def read_samples(path: Path) -> Samples:
     """The samples of a file; see ``ResultsFolder.read``. An answer counts more than a failure, and the first most."""
     results: dict[str, Result] = {}
     failures: dict[str, Failure] = {}
+    if not path.is_file():
+        raise DataError(f"{path} is missing. Give the command that made its folder again.")
     content = path.read_bytes()
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
         try:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, Protocol
 
 from recot.checkpoints.hf_folder import load_video_lm
 from recot.checkpoints.inference import Inference
@@ -31,6 +31,58 @@ Reports = dict[str, dict[str, Any]]
 """What is in ``results.json``, by suite."""
 
 
+class Use(Protocol):
+    """A model, and how it is used.
+
+    Attributes:
+        digest: tells the model from others.
+        control: what differs from a plain evaluation.
+        scoring: of options.
+    """
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def control(self) -> Control: ...
+
+    @property
+    def scoring(self) -> Scoring: ...
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the results, besides the weights, as plain values."""
+        ...
+
+    def answerer(self, place: Place) -> Answerer:
+        """The model, made in the process that asks it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherModel:
+    """Any model that answers as ``recot.evaluation.answerer`` has it, asked plainly.
+
+    Attributes:
+        digest: what tells it from others, e.g. a name and version, or a hash of its weights.
+        given: what else decides its replies, e.g. how many frames it sees: values that JSON can hold.
+        make: makes it in the process that asks it; for several processes, it must be picklable.
+    """
+
+    digest: str
+    given: Mapping[str, Any]
+    make: Callable[[Place], Answerer]
+    control: ClassVar[Control] = Control()
+    scoring: ClassVar[Literal["generate"]] = "generate"
+
+    def settings(self) -> dict[str, Any]:
+        """See ``Use``."""
+        return {**self.given, "control": asdict(self.control), "scoring": self.scoring}
+
+    def answerer(self, place: Place) -> Answerer:
+        """See ``Use``."""
+        return self.make(place)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelUse:
     """A checkpoint, and how it is used.
@@ -41,6 +93,9 @@ class ModelUse:
         inference: frames, tokens, replies.
         control: what differs from a plain evaluation.
         scoring: of options.
+
+    Raises:
+        ConfigError: for a control or scoring that makes no sense.
     """
 
     folder: Path
@@ -49,14 +104,22 @@ class ModelUse:
     control: Control
     scoring: Scoring
 
+    def __post_init__(self) -> None:
+        check_use(self.control, self.scoring)
+
     @property
     def name(self) -> str:
         """Of its results folder; tells apart models that were exported to folders of the same name."""
         return f"{self.folder.resolve().name}-{self.digest[:8]}"
 
     def settings(self) -> dict[str, Any]:
-        """What decides the results, besides the weights, as plain values."""
+        """See ``Use``."""
         return {**asdict(self.inference), "control": asdict(self.control), "scoring": self.scoring}
+
+    def answerer(self, place: Place) -> Answerer:
+        """See ``Use``."""
+        model, _ = load_video_lm(self.folder, device=place.device())
+        return RecotAnswerer(model, self.inference, control=self.control, scoring=self.scoring)
 
 
 @dataclass(frozen=True)
@@ -86,9 +149,7 @@ class Task:
         return [item for item in share(self.asked, rank, world) if item.id not in done]
 
 
-def evaluate(
-    suites: Mapping[str, AnySuite], use: ModelUse, folder: Path, *, processes: int
-) -> dict[str, dict[str, Any]]:
+def evaluate(suites: Mapping[str, AnySuite], use: Use, folder: Path, *, processes: int) -> dict[str, dict[str, Any]]:
     """Ask a model all questions of suites that have no answer yet, and sum up.
 
     Args:
@@ -98,12 +159,11 @@ def evaluate(
         processes: see ``recot.evaluation.processes.run``. Results don't depend on it.
 
     Returns:
-        A report a suite; none on processes that don't sum up.
+        A report a suite, without figures where all its samples failed; none on processes that don't sum up.
 
     Raises:
         RecotError: for anything that the data, the settings or the disk make impossible.
     """
-    check_use(use.control, use.scoring)
     tasks = {name: prepare(name, suite, use, folder) for name, suite in suites.items()}
     place = torchrun_place()
     first = place is None or place.rank == 0
@@ -115,7 +175,7 @@ def evaluate(
     return {name: _finish(task, use.control) for name, task in tasks.items()} if sums_up else {}
 
 
-def prepare(name: str, suite: AnySuite, use: ModelUse, folder: Path) -> Task:
+def prepare(name: str, suite: AnySuite, use: Use, folder: Path) -> Task:
     """Read a suite's questions, and claim its results folder.
 
     Raises:
@@ -145,13 +205,12 @@ def prepare(name: str, suite: AnySuite, use: ModelUse, folder: Path) -> Task:
     return task
 
 
-def answer_share(tasks: Sequence[Task], use: ModelUse, place: Place) -> None:
+def answer_share(tasks: Sequence[Task], use: Use, place: Place) -> None:
     """One process' part of all suites; the model is loaded if there is anything to do."""
     shares = [task.left(place.rank, place.world) for task in tasks]
     if not any(shares):
         return
-    model, _ = load_video_lm(use.folder, device=place.device())
-    answerer = RecotAnswerer(model, use.inference, control=use.control, scoring=use.scoring)
+    answerer = use.answerer(place)
     for task, items in zip(tasks, shares, strict=True):
         answer_items(task.results(), task.suite, items, answerer, stop=parent_is_gone)
 

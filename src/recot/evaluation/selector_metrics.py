@@ -5,7 +5,6 @@ Legend: V pairs of a sample and a video it shows, G groups, P tokens a group.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -69,12 +68,14 @@ class SelectorMetrics(nn.Module):
                 getattr(self, name).update(value)
 
     def compute(self) -> dict[str, Tensor]:
-        """Scalars by name; none if no sample had evidence."""
-        return {
-            name: metric.compute()
-            for name, metric in self.named_children()
-            if isinstance(metric, MeanMetric) and bool(torch.as_tensor(metric.weight) > 0)
-        }
+        """Scalars by name, over all ranks; none if no sample had evidence."""
+        found = {}
+        for name, metric in self.named_children():
+            assert isinstance(metric, MeanMetric)
+            metric.update(0.0, weight=0.0)  # it warns of never having been updated
+            # On every rank, whether it had evidence or not: the others wait here.
+            found[name] = metric.compute()
+        return {name: mean for name, mean in found.items() if not mean.isnan()}
 
     def reset(self) -> None:
         """Forget all samples."""

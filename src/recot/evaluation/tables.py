@@ -15,7 +15,9 @@ def table(name: str, report: Mapping[str, Any]) -> str:
         f"| {key} | {number(own.value)} | {interval(own)} | {own.units} | {own.videos} |"
         for key, own in read_figures(report).items()
     ]
-    return "\n".join([heading, "", "| figure | value | 95 % interval | units | videos |", "|---" * 5 + "|", *rows])
+    lines = [heading, "", "| figure | value | 95 % interval | units | videos |", "|---" * 5 + "|", *rows]
+    lacking = [f"{key} leaves out {', '.join(own)}: no score there" for key, own in report["unscored"].items()]
+    return "\n".join([*lines, *(["", *lacking] if lacking else [])])
 
 
 def number(value: float) -> str:
@@ -24,7 +26,7 @@ def number(value: float) -> str:
 
 
 def interval(figure: Figure) -> str:
-    """Of one video there is none."""
+    """Of few videos there is none."""
     if figure.low is None or figure.high is None:
         return ""
     return f"{number(figure.low)} to {number(figure.high)}"

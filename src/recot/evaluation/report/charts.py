@@ -54,7 +54,7 @@ def budget_chart(runs: Sequence[Told], by: str, path: Path) -> None:
 def bars(runs: Sequence[Told], grouping: str, path: Path) -> None:
     """The mean score in each group of a grouping, a bar a run."""
     runs = runs[:MOST_BARS]
-    names = sorted({name for told in runs for name in told.figures if name.startswith(f"{grouping}=")})
+    names = list(dict.fromkeys(name for told in runs for name in told.figures if name.startswith(f"{grouping}=")))
     figure = Figure(figsize=(max(7.0, 0.28 * len(names) * (len(runs) + 1)), 4), layout="constrained")
     axes = figure.add_subplot()
     width = 0.8 / len(runs)

@@ -64,7 +64,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Told], list[Path]]:
     """All runs in some folders, at any depth.
 
     Returns:
-        Those that are finished, by folder, and the folders of those that aren't.
+        Those that are finished, by folder, and the folders of those that aren't, or of which all samples failed.
 
     Raises:
         DataError: if none is finished, or one is damaged.
@@ -79,7 +79,8 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Told], list[Path]]:
     several = len({own.parent.parent.name for own in finished}) > 1
     labels = [f"{own.parent.parent.name} {own.parent.name}" if several else own.parent.name for own in finished]
     runs = [_told(own, label) for own, label in zip(finished, labels, strict=True)]
-    return runs, [own for own in found if own not in finished]
+    scored = [told for told in runs if told.figures]
+    return scored, [own for own in found if own not in {told.folder for told in scored}]
 
 
 def gains(runs: Iterable[Told]) -> list[tuple[Told, str, Gain]]:
@@ -115,7 +116,7 @@ def _told(folder: Path, label: str) -> Told:
             json.loads((folder / name).read_text()) for name in ("run.json", "results.json", "costs.json")
         )
         told = Told(folder, label, run, report, costs, read_samples(folder / "samples.jsonl"))
-        if run["suite"] not in SUITES or not told.figures or told.control is None:
+        if run["suite"] not in SUITES or told.control is None:
             raise ValueError(f"there is no suite {run['suite']!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder} can't be reported: {error!r}. Give the command that made it again.") from error

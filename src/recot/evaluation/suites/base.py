@@ -1,6 +1,7 @@
 """What the benchmarks have in common: where their files lie, and how annotation files are read and checked."""
 
 import json
+import math
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from recot.errors import ConfigError, DataError
 from recot.evaluation.aggregation import Summary
 from recot.evaluation.answers import LETTERS, lettered, letters
-from recot.evaluation.items import Failure, Item, Prompt
+from recot.evaluation.items import Failure, Item, Prompt, Span
 from recot.evaluation.prompts import TEMPLATES
 from recot.evaluation.subtitles import shown_at
 
@@ -89,6 +90,11 @@ class Benchmark(ABC):
         """Whether prompts may hold subtitles."""
         return False
 
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """Names in ``counts`` that the files at hand can't tell, and that aren't checked."""
+        return ()
+
     @abstractmethod
     def read(self) -> Iterator[Item]:
         """The questions in the order of the files."""
@@ -98,7 +104,7 @@ class Benchmark(ABC):
         items = list(self.read())
         check_items(self.annotations, items, self.origin)
         if self.counts is not None:
-            check_counts(self.annotations, self.count(items), self.counts)
+            check_counts(self.annotations, self.count(items), self.counts, self.uncounted)
         return items
 
     def count(self, items: Sequence[Item]) -> dict[str, int]:
@@ -207,8 +213,14 @@ def check_items(path: str | Path, items: Sequence[Item], origin: Origin) -> None
             raise DataError(f"{path}: question {item.id} has {len(item.options)} options; there must be 2 to 26")
 
 
-def check_counts(path: str | Path, found: Mapping[str, int], wanted: Counts) -> None:
+def check_counts(path: str | Path, found: Mapping[str, int], wanted: Counts, uncounted: Sequence[str] = ()) -> None:
     """Refuse annotations that aren't whole.
+
+    Args:
+        path: of the annotations, for messages.
+        found: what is counted; what isn't in it is 0.
+        wanted: see ``Benchmark``.
+        uncounted: names that aren't checked.
 
     Raises:
         ConfigError: if the wanted counts aren't lists of numbers by name.
@@ -217,32 +229,42 @@ def check_counts(path: str | Path, found: Mapping[str, int], wanted: Counts) -> 
     if not isinstance(wanted, Mapping) or not all(isinstance(numbers, list | tuple) for numbers in wanted.values()):
         raise ConfigError(f"counts={wanted!r}: give lists of numbers by name, such as {{items: [2700]}}, or null")
     for name, numbers in wanted.items():
-        if found.get(name, 0) not in numbers:
+        if name not in uncounted and found.get(name, 0) not in numbers:
             raise DataError(
                 f"{path}: {found.get(name, 0)} {name}, but the benchmark has {' or '.join(map(str, numbers))}. Get the "
                 "annotations again; or, for a subset, set counts to its numbers or to null."
             )
 
 
-def right_option(where: str, options: Sequence[str], answer: Any) -> int:
-    """The index of the right option, given by its text or, where no option reads so, by its letter.
+def option_by_letter(where: str, options: Sequence[str], answer: Any) -> int:
+    """The index of the option that an answer names by its letter alone, whatever the options' texts are.
 
     Raises:
-        DataError: if it is none of them.
+        DataError: if it is no letter of an option.
     """
-    text = str(answer).strip()
-    found = find_option(options, text)
-    if found is None and text in letters(len(options)) and len(text) == 1:
-        found = LETTERS.index(text)
-    if found is None:
+    named = LETTERS[: len(options)]
+    if str(answer).strip() not in [*named]:
+        raise DataError(f"{where}: the answer {answer!r} is none of the letters {named} of the options {list(options)}")
+    return named.index(str(answer).strip())
+
+
+def option_by_text(where: str, options: Sequence[str], answer: Any) -> int:
+    """The index of the option that an answer names by its text.
+
+    Raises:
+        DataError: if no option reads so, or several do.
+    """
+    same = equal_options(options, answer)
+    if not same:
         raise DataError(f"{where}: the answer {answer!r} is none of the options {list(options)}")
-    return found
+    if len(same) > 1:
+        raise DataError(f"{where}: the answer {answer!r} is {len(same)} of the options {list(options)}; expected one")
+    return same[0]
 
 
-def find_option(options: Sequence[str], text: str) -> int | None:
-    """The index of the option with this text, if there is one."""
-    plain = [option.strip() for option in options]
-    return plain.index(text.strip()) if text.strip() in plain else None
+def equal_options(options: Sequence[str], answer: Any) -> list[int]:
+    """The indices of all options with the text of an answer; outer spaces don't count."""
+    return [i for i, option in enumerate(options) if option.strip() == str(answer).strip()]
 
 
 def texts(where: str, options: Any) -> tuple[str, ...]:
@@ -256,16 +278,33 @@ def texts(where: str, options: Any) -> tuple[str, ...]:
     return tuple(str(option) for option in options)
 
 
+def without_letters(where: str, options: Sequence[str]) -> tuple[str, ...]:
+    """Options that stand in a file with the letters A, B, ..., without these; see ``without_letter``."""
+    return tuple(without_letter(where, chr(ord("A") + i), option) for i, option in enumerate(options))
+
+
 def without_letter(where: str, letter: str, option: str) -> str:
     """An option that stands in a file with its letter (``A. Apples.``, ``(A) Apples.``), without it.
 
     Raises:
         DataError: if it begins otherwise.
     """
-    found = re.match(rf"\(?{letter}[.):]\s*", option)
+    found = re.match(rf"\(?{re.escape(letter)}[.):]\s*", option)
     if found is None:
         raise DataError(f"{where}: the option {option!r} should begin with '{letter}. ' or '({letter}) '")
     return option[found.end() :]
+
+
+def annotated_span(where: str, value: Any) -> Span:
+    """Start and end in seconds, from the list that an annotation file has for them.
+
+    Raises:
+        DataError: if it is something else, or they are negative, no finite numbers, or in the wrong order.
+    """
+    numbers = isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
+    if not numbers or len(value) != 2 or not 0 <= value[0] <= value[1] < math.inf:
+        raise DataError(f"{where}: expected [start, end] in seconds, with 0 <= start <= end, got {value!r:.100}")
+    return float(value[0]), float(value[1])
 
 
 def missing_videos(items: Sequence[Item], origin: Origin) -> list[Failure]:

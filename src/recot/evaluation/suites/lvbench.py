@@ -10,7 +10,16 @@ from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, pooled
 from recot.evaluation.answers import LETTERS
 from recot.evaluation.items import Item, Span
-from recot.evaluation.suites.base import Benchmark, Fields, Origin, read_rows, right_option, texts, without_letter
+from recot.evaluation.suites.base import (
+    Benchmark,
+    Fields,
+    Origin,
+    option_by_letter,
+    option_by_text,
+    read_rows,
+    texts,
+    without_letters,
+)
 
 _INLINE = re.compile(r"\n\s*\(([A-Z])\)\s*")
 _QA = Fields(texts=("question",), others=("answer", "question_type"), optional=("time_reference",))
@@ -22,7 +31,7 @@ class LVBench(Benchmark):
     """Pooled accuracy; a question may be of several types, and is in the table under each.
 
     The annotations are rows, or, as the authors publish them, videos with their questions, whose options stand in the
-    question.
+    question, and whose answers are letters. A mirror's answer that isn't a letter is the text of an option.
     """
 
     name = "lvbench"
@@ -44,10 +53,11 @@ class LVBench(Benchmark):
                 continue
             _OWN_VIDEO.check(where, row, self.ignore_fields)
             for i, qa in enumerate(row["qa"]):
-                _OWN_QA.check(f"{where}, question {i}", qa, self.ignore_fields)
-                asked = split_options(f"{where}, question {i}", qa["question"])
-                right = right_option(f"{where}, question {i}", asked[1], qa["answer"])
-                yield self._item(str(qa["uid"]), row["key"], row["type"], qa, asked, right)
+                at = f"{where}, question {i}"
+                _OWN_QA.check(at, qa, self.ignore_fields)
+                asked = split_options(at, qa["question"])
+                right = option_by_letter(at, asked[1], qa["answer"])
+                yield self._item(at, str(qa["uid"]), row["key"], row["type"], qa, asked, right)
 
     def _mirrored(self, where: str, number: int, row: dict[str, Any]) -> Item:
         """Of mirrors: ``video`` and ``candidates``, or ``video_path`` and ``options``, with or without letters."""
@@ -55,18 +65,26 @@ class LVBench(Benchmark):
         fields = replace(_QA, texts=(*_QA.texts, video, "type"), lists=(listed,), optional=("uid", *_QA.optional))
         fields.check(where, row, self.ignore_fields)
         options = texts(where, row[listed])
-        right = right_option(where, options, row["answer"])
+        is_letter = str(row["answer"]).strip() in [*LETTERS[: len(options)]]
+        right = (option_by_letter if is_letter else option_by_text)(where, options, row["answer"])
         if all(option.startswith(f"({letter})") for letter, option in zip(LETTERS, options, strict=False)):
-            options = tuple(without_letter(where, *pair) for pair in zip(LETTERS, options, strict=False))
+            options = without_letters(where, options)
         identity = str(number - 1 if row.get("uid") is None else row["uid"])
-        return self._item(identity, row[video], row["type"], row, (_INLINE.split(row["question"])[0], options), right)
+        asked = _INLINE.split(row["question"])[0], options
+        return self._item(where, identity, row[video], row["type"], row, asked, right)
 
     def _item(
-        self, identity: str, video: str, kind: str, qa: dict[str, Any], asked: tuple[str, tuple[str, ...]], right: int
+        self,
+        where: str,
+        identity: str,
+        video: str,
+        kind: str,
+        qa: dict[str, Any],
+        asked: tuple[str, tuple[str, ...]],
+        right: int,
     ) -> Item:
         """``video`` may lack its ending; ``asked`` is the question with its options."""
         name = video if Path(video).suffix else f"{video}.mp4"
-        types = qa["question_type"]
         return Item(
             id=identity,
             video_id=name,
@@ -75,8 +93,8 @@ class LVBench(Benchmark):
             form="letter",
             options=asked[1],
             right=right,
-            groups={"question_type": tuple([types] if isinstance(types, str) else types), "type": (kind,)},
-            evidence=time_reference(qa.get("time_reference")),
+            groups={"question_type": question_types(where, qa["question_type"]), "type": (kind,)},
+            evidence=time_reference(where, qa.get("time_reference")),
         )
 
 
@@ -93,8 +111,26 @@ def split_options(where: str, question: str) -> tuple[str, tuple[str, ...]]:
     return text, tuple(option.strip() for option in options)
 
 
-def time_reference(text: str | None) -> tuple[Span, ...]:
-    """``01:02-01:10`` or ``1:00:05-1:00:09`` in seconds; nothing where it isn't two times."""
+def question_types(where: str, value: Any) -> tuple[str, ...]:
+    """One type, or a list of them.
+
+    Raises:
+        DataError: if it is something else.
+    """
+    types = value if isinstance(value, list) else [value]
+    if not types or not all(isinstance(name, str) for name in types):
+        raise DataError(f"{where}: question_type={value!r:.100} should be a text or a list of texts")
+    return tuple(types)
+
+
+def time_reference(where: str, text: Any) -> tuple[Span, ...]:
+    """``01:02-01:10`` or ``1:00:05-1:00:09`` in seconds; nothing for None, or where it isn't two times in order.
+
+    Raises:
+        DataError: if it is no text.
+    """
+    if text is not None and not isinstance(text, str):
+        raise DataError(f"{where}: time_reference={text!r:.100} should be a text such as 01:02-01:10, or null")
     times = re.fullmatch(r"\s*([\d:]+)\s*-\s*([\d:]+)\s*", text or "")
     if times is None:
         return ()

@@ -1,14 +1,14 @@
 """MLVU (arXiv 2406.04264): the multiple-choice tasks of its dev and its test set."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, mean_over, pooled
 from recot.evaluation.items import Item
-from recot.evaluation.suites.base import Benchmark, Fields, Origin, find_option, require, right_option, texts
+from recot.evaluation.suites.base import Benchmark, Fields, Origin, equal_options, option_by_letter, require, texts
 
 _LICENCE = "CC-BY-NC-SA-4.0, for research only"
 _DEV_TASKS = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")
@@ -34,7 +34,8 @@ class MLVUDev(Benchmark):
     """Seven tasks. ``m_avg``, the mean over tasks, is what MLVU ranks by; ``accuracy`` pools. Publications mix them.
 
     Two answers of the needle task are not among the candidates (``unanswerable``): no reply is right, as in MLVU's
-    own scorer. A mirror in one file has letters for answers and the options in the question once more.
+    own scorer. Of equal candidates, the last is right, see ``last_option``. A mirror in one file has letters for
+    answers, so that nothing is unanswerable, and the options in the question once more.
     """
 
     name = "mlvu_dev"
@@ -45,6 +46,11 @@ class MLVUDev(Benchmark):
         "videos: the folder video/ with 1_plotQA/ to 7_topic_reasoning/, for a mirror without these",
     )
     summary = _SUMMARY
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """A mirror's letters don't tell which questions are ``unanswerable``."""
+        return () if Path(self.annotations).is_dir() else ("unanswerable",)
 
     def read(self) -> Iterator[Item]:
         """Task by task."""
@@ -58,7 +64,7 @@ class MLVUDev(Benchmark):
             for number, row in enumerate(self.rows(path, _DEV_FIELDS), 1):
                 where = f"{path}, row {number}"
                 options = texts(where, row["candidates"])
-                right = find_option(options, str(row["answer"]))
+                right = last_option(options, row["answer"])
                 if right is None and name != _WITH_UNANSWERABLE:
                     raise DataError(f"{where}: the answer {row['answer']!r} is none of the candidates {list(options)}")
                 yield _item(
@@ -83,7 +89,7 @@ class MLVUDev(Benchmark):
                 row=row,
                 question=_INLINE_OPTIONS.sub("", row["question"]),
                 options=options,
-                right=right_option(where, options, row["answer"]),
+                right=option_by_letter(where, options, row["answer"]),
                 task=row["task_type"],
             )
 
@@ -93,7 +99,8 @@ class MLVUTest(Benchmark):
 
     502 questions, by the ids of the authors' example of a submission (https://github.com/JUNJIE99/MLVU,
     ``evaluation_test/test_res.json``): count 60, ego 53, needleQA 60, order 70, plotQA 50, anomaly_reco 39,
-    topic_reasoning 91, sportsQA 36, tutorialQA 43.
+    topic_reasoning 91, sportsQA 36, tutorialQA 43. An answer is the text of a candidate, the last one of equal ones
+    (see ``last_option``), or else a letter.
     """
 
     name = "mlvu_test"
@@ -112,6 +119,7 @@ class MLVUTest(Benchmark):
             options = texts(where, row["candidates"])
             if len(options) != 6:
                 raise DataError(f"{where}: {len(options)} candidates, but every question of MLVU's test set has 6")
+            right = last_option(options, row["answer"])
             yield _item(
                 identity=row["question_id"],
                 video_id=row["video"],
@@ -119,9 +127,18 @@ class MLVUTest(Benchmark):
                 row=row,
                 question=row["question"],
                 options=options,
-                right=right_option(where, options, row["answer"]),
+                right=option_by_letter(where, options, row["answer"]) if right is None else right,
                 task=row["question_type"],
             )
+
+
+def last_option(options: Sequence[str], answer: Any) -> int | None:
+    """The index of the option with the text of an answer: of equal ones the last, as in MLVU's own scripts; else None.
+
+    Source: ``qa_template`` in https://github.com/JUNJIE99/MLVU, ``videochat2/choice_bench.py``.
+    """
+    same = equal_options(options, answer)
+    return same[-1] if same else None
 
 
 def _item(

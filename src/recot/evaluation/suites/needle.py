@@ -12,7 +12,7 @@ from typing import ClassVar
 from recot.errors import ConfigError, DataError, VideoError
 from recot.evaluation.aggregation import Summary, pooled
 from recot.evaluation.items import Item, Needle, Prompt
-from recot.evaluation.suites.base import Origin, fill, require
+from recot.evaluation.suites.base import Origin, check_items, fill, require
 from recot.grouping import GROUP_SIZE
 from recot.randomness import keyed_rng
 from recot.tiny_world.sprites import RADIUS
@@ -38,14 +38,15 @@ class NeedleInAHaystack:
     Args:
         videos: folder of haystacks. A JSON beside a video, as ``python -m recot.evaluation.haystack`` writes it, says
             which objects may be needles; without one, all 40 may: real videos don't show them.
-        lengths: frames that are sampled of a video, multiples of 4; taken from videos with as many frames or more.
+        lengths: frames that are sampled of a video, different multiples of 4, each at least ``frames`` + 8; taken from
+            videos with as many frames or more.
         depths: steps from the beginning (0 %) to the end (100 %), 2 or more.
         needles: questions for each length, depth and place in a group.
         frames: sampled frames that a needle is on.
         seed: of all that is drawn.
 
     Raises:
-        ConfigError: if a value is impossible.
+        ConfigError: if a value is impossible, naming its key.
     """
 
     videos: str | Path
@@ -64,12 +65,23 @@ class NeedleInAHaystack:
     summary: ClassVar[Summary] = Summary({"accuracy": pooled}, ("length", "depth", "phase", "cell"))
 
     def __post_init__(self) -> None:
-        least = self.frames + 2 * GROUP_SIZE
-        if not self.lengths or any(length % GROUP_SIZE or length < least for length in self.lengths):
-            raise ConfigError(f"needle: lengths={list(self.lengths)} must be multiples of {GROUP_SIZE} from {least} up")
         for name, smallest in (("depths", 2), ("needles", 1), ("frames", 1)):
-            if getattr(self, name) < smallest:
-                raise ConfigError(f"needle: {name}={getattr(self, name)} must be at least {smallest}")
+            value = getattr(self, name)
+            if not _whole(value) or value < smallest:
+                raise ConfigError(f"evaluation.needle.{name}={value!r}: give a whole number, {smallest} or more")
+        if not _whole(self.seed):
+            raise ConfigError(f"evaluation.needle.seed={self.seed!r}: give a whole number")
+        self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        least = self.frames + 2 * GROUP_SIZE
+        listed = isinstance(self.lengths, list | tuple) and len(self.lengths) > 0
+        if not listed or not all(_whole(n) and n >= least and n % GROUP_SIZE == 0 for n in self.lengths):
+            raise ConfigError(
+                f"evaluation.needle.lengths={self.lengths!r}: give a list of multiples of {GROUP_SIZE} from {least} up"
+            )
+        if len(set(self.lengths)) < len(self.lengths):
+            raise ConfigError(f"evaluation.needle.lengths={self.lengths!r}: give every length once")
 
     @property
     def tells_subtitles(self) -> bool:
@@ -93,6 +105,7 @@ class NeedleInAHaystack:
                     for number in range(self.needles):
                         haystack = long_enough[(number + phase * self.needles) % len(long_enough)]
                         items.append(self._item(haystack, length, depth, phase, number))
+        check_items(self.videos, items, self.origin)
         return items
 
     def prompt(self, item: Item, times_s: Sequence[float]) -> Prompt:
@@ -142,6 +155,10 @@ def needle_place(length: int, depth: float, phase: int, frames: int) -> int:
     return round(depth * last) * GROUP_SIZE + phase
 
 
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _seconds(facts: VideoProbe, needle: Needle) -> tuple[float, float]:
     """When the needle is seen: from its first sampled frame until halfway between its last and the next one.
 
@@ -174,6 +191,7 @@ def _absent(path: Path) -> tuple[str, ...]:
         absent = json.loads(path.read_text())["absent"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} should say which objects are 'absent': {error!r}") from error
-    if not isinstance(absent, list) or not set(absent) <= set(OBJECTS) or len(set(absent)) < OPTIONS:
-        raise DataError(f"{path}: absent={absent!r} must be {OPTIONS} or more of the tiny world's objects")
+    known = isinstance(absent, list) and all(thing in OBJECTS for thing in absent)
+    if not known or not OPTIONS <= len(set(absent)) == len(absent):
+        raise DataError(f"{path}: absent={absent!r} must be {OPTIONS} or more different objects of the tiny world")
     return tuple(absent)

@@ -1,15 +1,23 @@
 """TempCompass (arXiv 2403.00476): choices, yes or no, matching captions. Captioning needs a judge: it is left out."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, mean_over, pooled
-from recot.evaluation.answers import YES_NO
+from recot.evaluation.answers import LETTERS, YES_NO
 from recot.evaluation.items import Form, Item
-from recot.evaluation.suites.base import Benchmark, Fields, Origin, find_option, require, without_letter
+from recot.evaluation.suites.base import (
+    Benchmark,
+    Fields,
+    Origin,
+    option_by_text,
+    require,
+    without_letter,
+    without_letters,
+)
 
 _FIELDS = Fields(texts=("question", "answer"))
 TASKS: dict[str, Form] = {"multi-choice": "letter", "yes_no": "yes_no", "caption_matching": "named"}
@@ -57,10 +65,7 @@ class TempCompass(Benchmark):
                 yield self._item(where, task, f"{task}/{video}/{aspect}/{number}", video, aspect, row)
 
     def _item(self, where: str, task: str, identity: str, video: str, aspect: str, row: dict[str, Any]) -> Item:
-        question, options, answer = _parts(where, TASKS[task], row)
-        right = find_option(options, answer)
-        if right is None:
-            raise DataError(f"{where}: the answer {row['answer']!r} is none of the options {list(options)}")
+        question, options, right = _parts(where, TASKS[task], row)
         return Item(
             id=identity,
             video_id=video,
@@ -73,16 +78,26 @@ class TempCompass(Benchmark):
         )
 
 
-def _parts(where: str, form: Form, row: dict[str, Any]) -> tuple[str, tuple[str, ...], str]:
-    """Question, options and answer. Options stand in the question, a line each; ``letter`` ones with ``A. `` before."""
+def _parts(where: str, form: Form, row: dict[str, Any]) -> tuple[str, tuple[str, ...], int]:
+    """Question, options and the index of the right one.
+
+    Options stand in the question, a line each; ``letter`` ones with ``A. `` before.
+    """
     assert form in get_args(Form)
     if form == "yes_no":
-        return row["question"], YES_NO, row["answer"].strip().lower()
-    question, *options = row["question"].split("\n")
-    if len(options) < 2:
+        return row["question"], YES_NO, option_by_text(where, YES_NO, row["answer"].lower())
+    question, *listed = row["question"].split("\n")
+    if len(listed) < 2:
         raise DataError(f"{where}: no options below the question {row['question']!r}")
     if form == "named":
-        return question, tuple(options), row["answer"]
-    letters = [chr(ord("A") + i) for i in range(len(options))]
-    plain = tuple(without_letter(where, *pair) for pair in zip(letters, options, strict=True))
-    return question, plain, without_letter(where, row["answer"][:1], row["answer"])
+        return question, tuple(listed), option_by_text(where, listed, row["answer"])
+    options = without_letters(where, listed)
+    return question, options, _right(where, options, row["answer"])
+
+
+def _right(where: str, options: Sequence[str], answer: str) -> int:
+    """The option with the letter that an answer begins with, by which the official scorer goes, and with its text."""
+    for i, (letter, option) in enumerate(zip(LETTERS, options, strict=False)):
+        if answer.startswith(letter) and without_letter(where, letter, answer).strip() == option.strip():
+            return i
+    raise DataError(f"{where}: the answer {answer!r} is none of the options {list(options)}, by both letter and text")

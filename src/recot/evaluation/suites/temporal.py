@@ -1,13 +1,14 @@
 """Temporal grounding: Charades-STA (arXiv 1705.02101) and the temporal part of V-STaR (arXiv 2503.11495)."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, pooled, recall_at
-from recot.evaluation.items import Item, Span
-from recot.evaluation.suites.base import Benchmark, Fields, Origin
+from recot.evaluation.items import Item
+from recot.evaluation.suites.base import Benchmark, Fields, Origin, annotated_span, require
 
 IOUS = (0.3, 0.5, 0.7)
 _CHARADES = Fields(texts=("video", "caption"), lists=("timestamp",))
@@ -18,32 +19,39 @@ _VSTAR = Fields(
     others=("vid", "question", "chain", "object", "answer"),
     optional=("bboxes", "spatial_question", "spatial_question_2"),
 )
+_TIME = r"(-?\d+(?:\.\d+)?)"
+_LINE = re.compile(rf"(\S+)\s+{_TIME}\s+{_TIME}\s*##(.*)")
 _RECALLS = {f"R1@{iou}": recall_at(iou) for iou in IOUS}
 
 
 class CharadesSTA(Benchmark):
-    """R@1 at IoU 0.3, 0.5 and 0.7, and mean IoU. A reply without a span has IoU 0."""
+    """R@1 at IoU 0.3, 0.5 and 0.7, and mean IoU. A reply without a span has IoU 0.
+
+    The annotations are the authors' text, a line a query, or rows with ``video``, ``caption`` and ``timestamp``.
+    """
 
     name = "charades_sta"
     origin = Origin(
         source="https://github.com/jiyanggao/TALL, with the videos of https://prior.allenai.org/projects/charades",
         licence="Charades: non-commercial use only",
-        layout="annotations: a .json, .jsonl or .parquet file with video, caption, timestamp; "
-        "videos: Charades_v1_480/ with the files that it names",
+        layout="annotations: charades_sta_test.txt with lines `[video name] [start time] [end time]##[sentence]`, or a "
+        "mirror's .json, .jsonl or .parquet file with video, caption, timestamp; "
+        "videos: Charades_v1_480/ with <video name>.mp4, or with the files that the mirror names",
     )
     summary = Summary({"mIoU": pooled, **_RECALLS})
 
     def read(self) -> Iterator[Item]:
         """In the order of the file."""
         path = Path(self.annotations)
-        for number, row in enumerate(self.rows(path, _CHARADES), 1):
+        rows = text_rows(path, self.origin) if path.suffix == ".txt" else self.rows(path, _CHARADES)
+        for number, row in enumerate(rows, 1):
             yield Item(
                 id=str(number - 1),
                 video_id=row["video"],
                 video=Path(self.videos) / row["video"],
                 question=row["caption"],
                 form="span",
-                span=(moment := _span(f"{path}, row {number}", row["timestamp"])),
+                span=(moment := annotated_span(f"{path}, row {number}", row["timestamp"])),
                 evidence=(moment,),
             )
 
@@ -67,6 +75,9 @@ class VStarTemporal(Benchmark):
         path = Path(self.annotations)
         files = {file.stem: file for file in sorted(Path(self.videos).rglob("*.mp4"))}
         for number, row in enumerate(self.rows(path, _VSTAR), 1):
+            where = f"{path}, row {number}"
+            if not (row["frame_count"] > 0 and row["fps"] > 0):
+                raise DataError(f"{where}: frame_count={row['frame_count']} and fps={row['fps']} should be above 0")
             seconds = round(row["frame_count"] / row["fps"], 2)
             length = "Short" if seconds < 60 else "Medium" if seconds < 180 else "Long"
             yield Item(
@@ -75,17 +86,35 @@ class VStarTemporal(Benchmark):
                 video=files.get(str(row["vid"]), Path(self.videos) / f"{row['vid']}.mp4"),
                 question=row["temporal_question"],
                 form="span",
-                span=(moment := _span(f"{path}, row {number}", row["timestamps"])),
+                span=(moment := annotated_span(where, row["timestamps"])),
                 groups={"domain": (row["domain"],), "duration": (length,)},
                 evidence=(moment,),
                 duration_s=seconds,
             )
 
 
-def _span(where: str, value: Any) -> Span:
-    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(v, int | float) for v in value):
-        raise DataError(f"{where}: expected [start, end] in seconds, got {value!r}")
-    start, end = float(value[0]), float(value[1])
-    if start > end:
-        raise DataError(f"{where}: the span {value} ends before it starts")
-    return start, end
+def text_rows(path: Path, origin: Origin) -> list[dict[str, Any]]:
+    """The rows of Charades-STA's own file, whose lines are ``[video name] [start time] [end time]##[sentence]``.
+
+    Source: https://github.com/jiyanggao/TALL, README.
+
+    Raises:
+        DataError: if it is absent or damaged.
+    """
+    require(path, origin)
+    try:
+        lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is damaged: {error}. Get it again: {origin.source}") from error
+    return [_text_row(f"{path}, row {number}", line, origin) for number, line in enumerate(lines, 1)]
+
+
+def _text_row(where: str, line: str, origin: Origin) -> dict[str, Any]:
+    found = _LINE.fullmatch(line)
+    if found is None:
+        raise DataError(
+            f"{where}: expected `[video name] [start time] [end time]##[sentence]`, with times in seconds, got "
+            f"{line!r:.100}. Get it again: {origin.source}"
+        )
+    video, start, end, sentence = found.groups()
+    return {"video": f"{video}.mp4", "caption": sentence, "timestamp": [float(start), float(end)]}

@@ -8,7 +8,7 @@ from typing import Any
 from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, mean_over, pooled
 from recot.evaluation.items import Item
-from recot.evaluation.suites.base import Benchmark, Fields, Origin, require, right_option, texts
+from recot.evaluation.suites.base import Benchmark, Fields, Origin, annotated_span, option_by_text, require, texts
 
 _TRUTH = Fields(
     texts=("video", "video_id", "sha256", "caption"),
@@ -52,6 +52,8 @@ class TinyWorld(Benchmark):
 
     def _item(self, where: str, truth: dict[str, Any], qa: dict[str, Any]) -> Item:
         options = texts(where, qa["options"])
+        if len(set(options)) < len(options):
+            raise DataError(f"{where}: an option occurs twice in {list(options)}. Make the folder again.")
         return Item(
             id=qa["sample_id"],
             video_id=truth["video_id"],
@@ -59,8 +61,8 @@ class TinyWorld(Benchmark):
             question=qa["question"],
             form="letter",
             options=options,
-            right=right_option(where, options, qa["answer"]),
+            right=option_by_text(where, options, qa["answer"]),
             groups={"task": (qa["task_type"],)},
-            evidence=tuple((float(start), float(end)) for start, end in qa["evidence"]),
+            evidence=tuple(annotated_span(f"{where}, evidence", span) for span in qa["evidence"]),
             duration_s=float(truth["duration_s"]),
         )

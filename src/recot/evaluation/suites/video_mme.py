@@ -4,17 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recot.evaluation.aggregation import Summary, pooled
-from recot.evaluation.answers import letters
 from recot.evaluation.items import Item, Subtitle
 from recot.evaluation.subtitles import read_srt
 from recot.evaluation.suites.base import (
     Fields,
     Origin,
     SubtitledBenchmark,
+    option_by_letter,
     require,
-    right_option,
     texts,
-    without_letter,
+    without_letters,
 )
 
 _FIELDS = Fields(
@@ -46,8 +45,7 @@ class VideoMME(SubtitledBenchmark):
         known: dict[str, tuple[Subtitle, ...]] = {}
         for number, row in enumerate(self.rows(path, _FIELDS), 1):
             where, video = f"{path}, row {number}", row["videoID"]
-            listed = texts(where, row["options"])
-            options = tuple(without_letter(where, *pair) for pair in zip(letters(len(listed)), listed, strict=True))
+            options = without_letters(where, texts(where, row["options"]))
             if video not in known:
                 known[video] = self._subtitles(video)
             yield Item(
@@ -57,7 +55,7 @@ class VideoMME(SubtitledBenchmark):
                 question=row["question"],
                 form="letter",
                 options=options,
-                right=right_option(where, options, row["answer"]),
+                right=option_by_letter(where, options, row["answer"]),
                 groups={"duration": (row["duration"],), "domain": (row["domain"],), "task": (row["task_type"],)},
                 subtitles=known[video],
             )

@@ -1,13 +1,14 @@
 """VNBench (arXiv 2406.09367): needles put into videos; a question is asked 4 times, its options in other orders."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, circular, mean_over, pooled
 from recot.evaluation.items import Item
-from recot.evaluation.suites.base import Benchmark, Fields, Origin, right_option, texts
+from recot.evaluation.suites.base import Benchmark, Fields, Origin, equal_options, texts
 
 TRIES = 4
 _FIELDS = Fields(
@@ -20,7 +21,10 @@ _FIELDS = Fields(
 
 
 class VNBench(Benchmark):
-    """``circular``, what VNBench ranks by: all 4 tries right, the mean over types; also single tries."""
+    """``circular``, what VNBench ranks by: all 4 tries right, the mean over types; also single tries.
+
+    ``try`` is 0 to 3, each with the options in an order of its own, see ``circular_tries``.
+    """
 
     name = "vnbench"
     origin = Origin(
@@ -35,13 +39,15 @@ class VNBench(Benchmark):
     def read(self) -> Iterator[Item]:
         """In the order of the file."""
         path = Path(self.annotations)
-        tries: dict[str, list[int]] = defaultdict(list)
+        tries: dict[str, list[tuple[str, ...]]] = defaultdict(list)
         for number, row in enumerate(self.rows(path, _FIELDS), 1):
             where = f"{path}, row {number}"
             options = texts(where, row["options"])
             video = row["video"].lstrip("./")
             question = f"{row['type']}/{video}/{row['question']}"
-            tries[question].append(int(row["try"]))
+            if row["try"] not in range(TRIES) or not isinstance(row["try"], int):
+                raise DataError(f"{where}: try={row['try']!r} should be a whole number from 0 to {TRIES - 1}")
+            tries[question].append(options)
             yield Item(
                 id=f"{question}#{row['try']}",
                 video_id=video,
@@ -49,9 +55,45 @@ class VNBench(Benchmark):
                 question=row["question"],
                 form="letter",
                 options=options,
-                right=right_option(where, options, row["gt"]),
+                right=right_option(where, options, row),
                 groups={"type": (row["type"],), "question": (question,)},
             )
-        for question, own in tries.items():
-            if len(own) != TRIES:
-                raise DataError(f"{path}: {question} is asked {len(own)} times, but every question of VNBench {TRIES}")
+        circular_tries(path, tries)
+
+
+def circular_tries(path: Path, tries: Mapping[str, Sequence[tuple[str, ...]]]) -> None:
+    """Refuse questions that aren't asked in 4 tries, or always with the options in the same order.
+
+    Args:
+        path: of the annotations.
+        tries: question -> the options of each try. That shuffling gives an order twice is no mistake; 4 times, it is.
+
+    Raises:
+        DataError: naming the question.
+    """
+    for question, own in tries.items():
+        if len(own) != TRIES:
+            raise DataError(f"{path}: {question} is asked {len(own)} times, but every question of VNBench {TRIES}")
+        if len(set(own)) == 1:
+            raise DataError(f"{path}: {question} has its options in the same order in all {TRIES} tries, {own[0]}")
+
+
+def right_option(where: str, options: Sequence[str], row: Mapping[str, Any]) -> int:
+    """The index of the option ``gt``: of equal ones that of ``gt_option``, or without it the first.
+
+    The first is what ``llava_examples/model_video_niah.py`` of https://github.com/joez17/VideoNIAH takes. ``gt_option``
+    is a letter, or a number from 0 on as in its ``evaluation/eval.py``.
+
+    Raises:
+        DataError: if no option is ``gt``, or if ``gt_option`` is another one.
+    """
+    same = equal_options(options, row["gt"])
+    if not same:
+        raise DataError(f"{where}: the answer {row['gt']!r} is none of the options {list(options)}")
+    named = row.get("gt_option")
+    if named is None:
+        return same[0]
+    for i in same:
+        if named in (chr(ord("A") + i), i):
+            return i
+    raise DataError(f"{where}: gt_option={named!r:.100} is not the option gt={row['gt']!r} among {list(options)}")
