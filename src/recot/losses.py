@@ -148,8 +148,8 @@ def _summed_loss(rows: Tensor, head: Tensor, targets: Tensor) -> Tensor:
 def grounding(logits: Tensor, evidence: Tensor, valid: Tensor) -> Tensor:
     """Whether each group shows the answer: binary cross-entropy (our choice; the paper has no such loss).
 
-    Every sample counts alike, however long. Samples without any evidence group are left out: where their answer is
-    seen isn't known.
+    The mean over a sample's groups. It is 0 for a sample without any evidence group: where its answer is seen isn't
+    known.
 
     Args:
         logits: (B, G) float, scores of tokens pooled over each group.
@@ -157,9 +157,9 @@ def grounding(logits: Tensor, evidence: Tensor, valid: Tensor) -> Tensor:
         valid: (B, G) bool, False at padding groups.
 
     Returns:
-        Scalar float32; 0 if no sample has evidence.
+        (B,) float32.
     """
     each = F.binary_cross_entropy_with_logits(logits.float(), evidence.float(), reduction="none")
     each = each.masked_fill(~valid, 0)  # whatever padding holds
     known = (evidence & valid).any(dim=1)
-    return mean_where(each.sum(dim=1) / valid.sum(dim=1).clamp(min=1), known)
+    return known * each.sum(dim=1) / valid.sum(dim=1).clamp(min=1)

@@ -140,7 +140,7 @@ def test_grounding_teaches_which_groups_matter() -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(60):
         logits = pooled(model(visual, query, [KeepRule(ratio=1)] * 2).logits, "mean")
-        loss = grounding(logits, evidence, visual.valid)
+        loss = grounding(logits, evidence, visual.valid).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -154,12 +154,12 @@ def test_grounding_ignores_padding_and_samples_without_evidence() -> None:
     valid = torch.tensor([[True, True, False], [True, True, True]])
     loss = grounding(logits, evidence, valid)
     expected = (torch.log1p(torch.exp(torch.tensor(-0.3))) + torch.log1p(torch.exp(torch.tensor(-1.0)))) / 2
-    torch.testing.assert_close(loss, expected)
-    loss.backward()
+    torch.testing.assert_close(loss, torch.stack([expected, torch.zeros(())]))
+    loss.sum().backward()
     assert logits.grad is not None
     assert logits.grad[0, 2] == 0
     assert not logits.grad[1].any()
-    assert grounding(logits, torch.zeros_like(evidence), valid) == 0
+    assert not grounding(logits, torch.zeros_like(evidence), valid).any()
 
 
 def test_constant_scores_and_ties() -> None:

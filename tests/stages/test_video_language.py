@@ -82,12 +82,31 @@ def test_grounding_raises_the_scores_of_groups_that_show_the_answer() -> None:
     model = tiny_video_lm()
     own = batch([chat(QUESTIONS[0], "yes", ((0.6, 0.7),)), chat(QUESTIONS[1], "no")])  # the second group of three
     samples = samples_of(own, TOKENIZER)
-    choice = model(visuals_of(own), samples, [HALF] * 2).choice
-    assert choice is not None
-    (gradient,) = torch.autograd.grad(grounding_loss(choice, samples), choice.selection.logits)
+    output = model(visuals_of(own), samples, [HALF] * 2)
+    assert output.choice is not None
+    (gradient,) = torch.autograd.grad(grounding_loss(output, samples), output.choice.selection.logits)
     assert (gradient[0, 1] < 0).all()
     assert (gradient[0, [0, 2]] > 0).all()
     assert (gradient[1] == 0).all(), "where the answer is seen isn't known"
+
+
+def test_grounding_is_the_same_however_samples_are_cut_into_batches() -> None:
+    model = tiny_video_lm()
+    chats = [
+        chat(QUESTIONS[0], "yes", ((0.6, 0.7),)),
+        chat(QUESTIONS[1], "not at all, never"),
+        chat(QUESTIONS[2], "a long answer", ((0.1, 0.2),)),
+    ]
+
+    def summed(*batches: VideoBatch) -> float:
+        given = [(own, samples_of(own, TOKENIZER)) for own in batches]
+        found = [grounding_loss(model(visuals_of(own), s, [HALF] * len(s)), s) for own, s in given]
+        return sum(loss.item() for loss in found)
+
+    whole = summed(batch(chats))
+    assert whole > 0
+    assert summed(batch(chats[:1]), batch(chats[1:])) == pytest.approx(whole, rel=1e-5)
+    assert summed(*(batch([own]) for own in chats)) == pytest.approx(whole, rel=1e-5)
 
 
 @pytest.mark.parametrize("layout", ["native", "official"])

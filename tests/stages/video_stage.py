@@ -20,6 +20,7 @@ QUESTIONS = (
 )
 GROUPS = (3, 1, 2, 1)  # of videos and images
 STILL = (False, True, False, True)
+SPANS = (((0.6, 0.7),), (), (), ())  # of the other video, it isn't known when its answer is seen
 
 
 class Recorded(SftLora):
@@ -48,7 +49,7 @@ def video_stage(*, recompute: bool) -> Recorded:
         lora=LORA,
         train_ratio=(0.4, 0.8),
         val_keep=KeepRule(ratio=0.5),
-        grounding_weight=0.0,
+        grounding_weight=0.5,
         weight_decay=0.05,
         betas=(0.9, 0.95),
         warmup_steps=1,
@@ -74,7 +75,16 @@ def video_batch(numbers: Sequence[int]) -> VideoBatch:
         keys=[f"key{n}" for n in numbers],
         seeds=[10 + n for n in numbers],
         chats=[
-            [Chat(user=QUESTIONS[n][0], reply=QUESTIONS[n][1], spans=(), sample_id=str(n), task="needle", options=())]
+            [
+                Chat(
+                    user=QUESTIONS[n][0],
+                    reply=QUESTIONS[n][1],
+                    spans=SPANS[n],
+                    sample_id=str(n),
+                    task="needle",
+                    options=(),
+                )
+            ]
             for n in numbers
         ],
     )

@@ -113,4 +113,6 @@ def join(
 
 def _begin_alike(head: Sample, sample: Sample, begin: int) -> bool:
     same = torch.equal(head.prompt.ids[:begin], sample.prompt.ids[:begin])
+    # What is learned there has to be learned of each sample.
+    same = same and all(bool((own.prompt.labels[:begin] == IGNORED).all()) for own in (head, sample))
     return same and head.visuals == sample.visuals and int((head.prompt.ids[begin:] < 0).sum()) == 0

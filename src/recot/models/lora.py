@@ -84,10 +84,12 @@ def add_lora(llm: Qwen2ForCausalLM, settings: LoraSettings, *, seed: int) -> Non
         seed: of their weights; the global random state is left as it was.
 
     Raises:
-        ConfigError: if a target isn't there.
+        ConfigError: if a target isn't there, or DoRA can't be had of it.
         ValueError: if there are adapters already.
     """
     _require_plain(llm)
+    if settings.use_dora:
+        _require_rows(llm, linear_names(llm, settings.targets))
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft divides it, nothing more
@@ -98,6 +100,17 @@ def add_lora(llm: Qwen2ForCausalLM, settings: LoraSettings, *, seed: int) -> Non
         task_type="CAUSAL_LM",
     )
     _inject(llm, config, seed)
+
+
+def _require_rows(llm: Qwen2ForCausalLM, names: Sequence[str]) -> None:
+    """DoRA divides by the norm of each row of weights."""
+    for name in names:
+        zeros = int((llm.get_submodule(name).weight == 0).all(dim=1).sum())  # type: ignore[union-attr, operator]
+        if zeros:
+            raise ConfigError(
+                f"stage.lora.use_dora: {zeros} rows of {name} are all zeros, and DoRA divides by their norm. Leave the "
+                "layer out of stage.lora.targets, or set use_dora to false"
+            )
 
 
 def lora_parameters(llm: nn.Module) -> dict[str, nn.Parameter]:
@@ -122,13 +135,19 @@ def plain_name(name: str) -> str:
     return name.replace(".base_layer.", ".")
 
 
-def save_adapter(llm: Qwen2ForCausalLM, folder: Path) -> None:
-    """Write the adapters alone, as peft does, whole or not at all; a folder that is there is replaced.
+def save_adapter(llm: Qwen2ForCausalLM, folder: Path, *, replace: bool = True) -> None:
+    """Write the adapters alone, as peft does, whole or not at all.
 
     ``base.json`` beside them says which weights they belong to.
 
+    Args:
+        llm: with adapters.
+        folder: to make.
+        replace: whether a folder that is there is replaced, or refused.
+
     Raises:
-        ValueError: if there are none.
+        DataError: if the folder is there already and isn't to be replaced, or can't be written.
+        ValueError: if there are no adapters.
     """
     if not lora_parameters(llm):
         raise ValueError("the language model has no adapters to save")
@@ -137,7 +156,7 @@ def save_adapter(llm: Qwen2ForCausalLM, folder: Path) -> None:
     config = llm.peft_config["default"].to_dict() | {"inference_mode": True}
     config["target_modules"] = sorted(config["target_modules"])
     base = {"name_or_path": llm.name_or_path, "fingerprint": weights_fingerprint(base_weights(llm))}
-    with new_folder(folder, replace=True) as made:
+    with new_folder(folder, replace=replace) as made:
         write_file(made / _FILES[0], _json(config))
         write_file(made / _FILES[1], save(tensors, metadata={"format": "pt"}))
         write_file(made / "base.json", _json(base))

@@ -49,7 +49,8 @@ class GradientWatch:
         raise NonFiniteLossError(
             f"The training loss became {loss.item()} at step {step}, on samples {', '.join(keys)}. Largest gradient of "
             f"the step before: {largest_gradient(self._norms)}. Nothing was saved from this step: the last checkpoint "
-            "is good. Lower stage.learning_rate, lengthen stage.warmup_steps, or look at these samples."
+            "is good. Lower the learning rates (stage.learning_rate, or those of stage.train), lengthen "
+            "stage.warmup_steps, or look at these samples."
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+import torch
 from torch import nn
 
 from recot.errors import ConfigError
@@ -23,7 +24,8 @@ class ModuleGroups:
         rates: part -> learning rate. Parts that are null or not named are frozen.
 
     Raises:
-        ConfigError: for a part that isn't there or can't be trained, an impossible rate, or nothing to train.
+        ConfigError: for a part that isn't there or can't be trained, weights that aren't float32, an impossible rate,
+            or nothing to train.
     """
 
     def __init__(self, model: nn.Module, rates: Mapping[str, float | None]) -> None:
@@ -48,6 +50,15 @@ class ModuleGroups:
             for parameter in parameters:
                 parameter.requires_grad_(name in self.rates)
 
+    def _require_float32(self, name: str) -> None:
+        short = {str(p.dtype).removeprefix("torch.") for p in self.parts[name] if p.dtype != torch.float32}
+        if short:
+            raise ConfigError(
+                f"stage.train.{name}: its weights are {', '.join(sorted(short))}, which would round most steps of the "
+                "optimizer away. Load them as float32 (model.llm.dtype=float32); trainer.precision=bf16-mixed still "
+                "computes in bfloat16"
+            )
+
     def _require_trainable(self, name: str) -> None:
         where = f"stage.train.{name}"
         if isinstance(getattr(self.model, name, None), FrozenVisionEncoder):
@@ -55,6 +66,7 @@ class ModuleGroups:
         if name not in self.parts:
             what = "the language model has no adapters: set stage.lora, or" if name == LORA else "it has no parameters:"
             raise ConfigError(f"{where}: {what} set it to null")
+        self._require_float32(name)
 
     def optimizer_groups(self, weight_decay: float) -> list[dict[str, object]]:
         """AdamW groups with ``lr`` and a ``name``; biases, norms and other vectors don't decay."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recot.batch import Chat, VideoBatch
+from recot.errors import ConfigError
 from recot.models.prompt import Turn, Visual, build_prompt
 from recot.models.video_input import Sample, VisualInput
 from recot.randomness import derive_seed
@@ -42,10 +43,10 @@ def asked(batch: VideoBatch) -> Iterator[tuple[int, int, Chat]]:
     """(video, question of the video, what is asked) for each question of a batch.
 
     Raises:
-        ValueError: if the batch comes without questions.
+        ConfigError: if the batch comes without questions.
     """
     if batch.chats is None:
-        raise ValueError("a batch without questions: set data.questions, e.g. with data=tiny_world_questions")
+        raise ConfigError("data.questions is null, and this stage learns from questions: choose data with questions")
     return ((video, n, chat) for video, chats in enumerate(batch.chats) for n, chat in enumerate(chats))
 
 

@@ -22,7 +22,7 @@ from recot.models.activation_checkpointing import checkpoint_layers
 from recot.models.lora import LoraSettings, add_lora
 from recot.models.selection import KeepRule, draw_rule, evidence_groups, pooled
 from recot.models.video_input import Sample
-from recot.models.video_lm import Choice, Output, VideoLM
+from recot.models.video_lm import Output, VideoLM
 from recot.randomness import derive_seed
 from recot.stages.divergence import GradientWatch
 from recot.stages.module_groups import ModuleGroups
@@ -47,8 +47,8 @@ class VideoLanguageStage(lightning.LightningModule):
         lora: adapters to put into the language model; null for none.
         train_ratio: least and most of a video's tokens that a training sample keeps, drawn anew for each; (0.7, 0.99)
             in the released model, (1, 1) keeps everything.
-        val_keep: how much of a video validation keeps.
-        grounding_weight: of the selector's loss on groups that show the answer, beside the mean loss of a token.
+        val_keep: how much of a video validation keeps; training keeps tokens or whole groups, as it says.
+        grounding_weight: of a sample's loss on the groups that show its answer, beside the mean loss of its tokens.
         weight_decay: AdamW's, on matrices and convolutions only.
         betas: AdamW's.
         warmup_steps: optimizer steps of linear warmup, before the cosine to 0 at the last step.
@@ -142,9 +142,9 @@ class VideoLanguageStage(lightning.LightningModule):
         total, count = self._loss(output)
         self.log("train/loss", total / count, prog_bar=True, batch_size=len(samples))
         if self.grounding_weight and output.choice is not None:
-            found = grounding_loss(output.choice, samples)
-            self.log("train/grounding", found, batch_size=len(samples))
-            total = total + count * self.grounding_weight * found
+            found = grounding_loss(output, samples)
+            self.log("train/grounding", found / count, batch_size=len(samples))
+            total = total + self.grounding_weight * found
         self._gradients.check(total, step=self.global_step, keys=batch.keys)
         return self.token_mean.loss(self, reach_all(total, self.model), count)
 
@@ -197,18 +197,26 @@ class VideoLanguageStage(lightning.LightningModule):
 
     def _rule(self, sample: Sample) -> KeepRule:
         generator = torch.Generator().manual_seed(derive_seed(sample.seed, "keep"))
-        return draw_rule(*self.train_ratio, generator)
+        return draw_rule(*self.train_ratio, generator, level=self.val_keep.level, pool=self.val_keep.pool)
 
     def _loss(self, output: Output) -> tuple[Tensor, Tensor]:
         return next_token_loss(output.hidden, self.model.head(), output.pack.labels, rows_at_once=self.rows_at_once)
 
 
-def grounding_loss(choice: Choice, samples: Sequence[Sample]) -> Tensor:
-    """Whether the groups that show an answer score higher than others; scalar, see ``recot.losses.grounding``."""
+def grounding_loss(output: Output, samples: Sequence[Sample]) -> Tensor:
+    """Whether the groups that show an answer score higher than others; scalar, see ``recot.losses.grounding``.
+
+    A sum over samples, each as often as its reply has tokens, as in the sum of the tokens' losses: so it is the same
+    however the samples are cut into batches.
+    """
+    choice = output.choice
+    assert choice is not None
     assert choice.visual.seconds is not None
     spans = [samples[s].spans for s, _ in choice.pairs]
     evidence = evidence_groups(choice.visual.seconds, spans, choice.visual.valid)
-    return grounding(pooled(choice.selection.logits, "mean"), evidence, choice.visual.valid)
+    each = grounding(pooled(choice.selection.logits, "mean"), evidence, choice.visual.valid)
+    tokens = [(own != IGNORED).sum() for own in output.pack.labels[0].split(output.pack.lengths)]
+    return (each * torch.stack([tokens[s] for s, _ in choice.pairs])).sum()
 
 
 def said_right(output: Output, head: Tensor) -> list[bool]:
