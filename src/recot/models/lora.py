@@ -105,7 +105,7 @@ def add_lora(llm: Qwen2ForCausalLM, settings: LoraSettings, *, seed: int) -> Non
 def _require_rows(llm: Qwen2ForCausalLM, names: Sequence[str]) -> None:
     """DoRA divides by the norm of each row of weights."""
     for name in names:
-        zeros = int((llm.get_submodule(name).weight == 0).all(dim=1).sum())  # type: ignore[union-attr, operator]
+        zeros = int((llm.get_submodule(name).weight == 0).all(dim=1).sum())
         if zeros:
             raise ConfigError(
                 f"stage.lora.use_dora: {zeros} rows of {name} are all zeros, and DoRA divides by their norm. Leave the "
