@@ -1,6 +1,6 @@
 """What one check found in every row of a table, and the rows that it adds to ``audit.parquet``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +39,7 @@ STAGES = {
         *("question_length", "answer_length", "repetition", "language_english"),
         *("caption_length", "caption_repetition"),
     ),
-    "compare": ("leak_text",),
+    "compare": ("leak_text", "span_beyond_s"),
 }
 """Stage -> the signals that it measures."""
 _STAGE_OF = {signal: stage for stage, signals in STAGES.items() for signal in signals}
@@ -101,6 +101,23 @@ class Check:
     error_class: pa.Array | None = None
     status: pa.Array | None = None
     detail: pa.Array | None = None
+
+    def take(self, rows: np.ndarray) -> "Check":
+        """The check of some rows, (m,) int64."""
+
+        def of(column: pa.Array | None) -> pa.Array | None:
+            return None if column is None else column.take(pa.array(rows))
+
+        return replace(
+            self,
+            values=of(self.values),
+            codes=self.codes[rows],
+            held=self.held[rows],
+            threshold=self.threshold[rows] if isinstance(self.threshold, np.ndarray) else self.threshold,
+            error_class=of(self.error_class),
+            status=of(self.status),
+            detail=of(self.detail),
+        )
 
     def verdicts(self, ids: pa.Array, config_hash: str) -> pa.Table:
         """``VERDICT_SCHEMA``, a row for each of ``ids``."""

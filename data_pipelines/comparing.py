@@ -9,6 +9,7 @@ from data_pipelines.decontamination import LeakSettings, text_leaks, video_leaks
 from data_pipelines.duplicates import DuplicateSettings, find_duplicates
 from data_pipelines.embedding_clusters import ClusterSettings, embedding_clusters
 from data_pipelines.scoring import Scored, beside
+from data_pipelines.span_signal import span_columns
 
 _PICTURES = ("video_id", "key", "packet_md5", "duration_s", "hashes", "mirrored_hashes")
 _EMBEDDED = ("embeddings", "embedding_frames")  # there with an encoder only
@@ -23,7 +24,8 @@ def compare(
     decontamination: LeakSettings,
     clusters: ClusterSettings,
 ) -> Scored:
-    """The corpus with columns that tell of duplicates, of leaks (if there are evaluation sets) and of what is alike.
+    """The corpus with columns that tell of duplicates, of leaks (if there are evaluation sets), of what is alike, and
+    of questions about moments that their video doesn't have.
 
     Args:
         scored: the corpus.
@@ -33,7 +35,8 @@ def compare(
         clusters: how videos are grouped by their embeddings, if they have any.
     """
     found = find_duplicates(scored.videos, settings=duplicates).drop_columns(["video_id"])
-    videos, samples = beside(scored.videos, found), scored.samples
+    videos = beside(scored.videos, found)
+    samples = beside(scored.samples, span_columns(videos, scored.samples))
     if "embeddings" in videos.column_names:
         videos = videos.append_column("embedding_cluster", embedding_clusters(videos, clusters))
     if evaluation:

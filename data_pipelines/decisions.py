@@ -58,6 +58,8 @@ class Decisions:
         not_judged: rules whose signal neither table has, or not with the status that they are about.
         video_checks: what was checked of the videos.
         sample_checks: what was checked of the samples.
+        inherited: checks of the videos whose reasons are those of their samples too.
+        owner: (samples,) int64, row of each sample's video.
 
     ``decision`` is keep, drop or quarantine; ``reason_codes`` is a list, empty for keep. ``dup_of`` is the kept video
     that this one copies; a kept sample that has one belongs to that video now. ``stratum`` and ``rank`` (0 is the
@@ -69,12 +71,20 @@ class Decisions:
     not_judged: tuple[str, ...]
     video_checks: tuple[Check, ...]
     sample_checks: tuple[Check, ...]
+    inherited: tuple[Check, ...]
+    owner: np.ndarray
 
     def verdicts(self, config_hash: str) -> Iterator[pa.Table]:
-        """Rows for ``audit.parquet`` (``checks.VERDICT_SCHEMA``): check after check, each of all videos or samples."""
+        """Rows for ``audit.parquet`` (``checks.VERDICT_SCHEMA``): check after check, each of all videos or samples.
+
+        Then, of each check that a sample inherits from its video, the rows of those samples that don't pass it.
+        """
         video_ids, sample_ids = self.videos["video_id"].combine_chunks(), self.samples["sample_id"].combine_chunks()
         yield from (check.verdicts(video_ids, config_hash) for check in self.video_checks)
         yield from (check.verdicts(sample_ids, config_hash) for check in self.sample_checks)
+        for check in self.inherited:
+            rows = np.flatnonzero(check.codes[self.owner] >= 0)
+            yield check.take(self.owner[rows]).verdicts(sample_ids.take(pa.array(rows)), config_hash)
 
 
 def decide(videos: pa.Table, samples: pa.Table, policy: Policy) -> Decisions:
@@ -118,6 +128,8 @@ def decide(videos: pa.Table, samples: pa.Table, policy: Policy) -> Decisions:
         not_judged=_not_judged(policy, videos, samples),
         video_checks=tuple(films.checks),
         sample_checks=tuple(texts.checks),
+        inherited=tuple(handed_down),
+        owner=owner,
     )
 
 

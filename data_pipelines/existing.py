@@ -2,13 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.audit import AUDIT_NAME
 from data_pipelines.config import PruneConfig
+from data_pipelines.ingest.locations import is_remote
 from data_pipelines.ingest.records import Records
+from data_pipelines.manifest import MANIFEST_NAME
+from data_pipelines.report.render import REPORT_NAME
+from data_pipelines.scoring import MISSING, TRY_AGAIN
 from data_pipelines.summary import Summary
+from recot.data.shard_index import MANIFEST_NAME as SHARDS_NAME
+from recot.data.shards import ShardFolder
 from recot.errors import DataError
 
 
@@ -18,8 +27,16 @@ def hash_input(inputs: Iterable[Records], models: Iterable[Mapping[str, Any] | N
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def existing_summary(config: PruneConfig, output: Path, input_hash: str) -> Summary | None:
+def existing_summary(config: PruneConfig, output: Path, inputs: Sequence[Records], input_hash: str) -> Summary | None:
     """The summary of an output that is up to date, None if there is nothing yet or it is to be replaced.
+
+    It is replaced if ``overwrite`` is on, a file of it is gone, or videos failed that may be all right by now.
+
+    Args:
+        config: what is to be made.
+        output: where.
+        inputs: the source and the evaluation sets.
+        input_hash: of these, see ``hash_input``.
 
     Raises:
         DataError: if the output holds something else, or was made otherwise and ``overwrite`` is off.
@@ -40,11 +57,40 @@ def existing_summary(config: PruneConfig, output: Path, input_hash: str) -> Summ
         )
         if ours != theirs
     ]
-    if not changed:
-        return summary
+    if changed and not config.overwrite:
+        raise DataError(
+            f"output={output} was made with another {' and '.join(changed)}. "
+            "Add overwrite=true to replace it, or choose another output folder."
+        )
     if config.overwrite:
         return None
-    raise DataError(
-        f"output={output} was made with another {' and '.join(changed)}. "
-        "Add overwrite=true to replace it, or choose another output folder."
-    )
+    again = _why_again(output, summary, inputs)
+    if again is None:
+        return summary
+    sys.stdout.write(f"{output} is made again: {again}.\n")
+    return None
+
+
+def _why_again(output: Path, summary: Summary, inputs: Sequence[Records]) -> str | None:
+    if not _is_whole(output, summary):
+        return "files of it are gone"
+    failed: Counter[str] = Counter()
+    found = [summary.video_reasons, *(entry.not_compared for entry in summary.evaluation_sets)]
+    for records, reasons in zip(inputs, found, strict=True):
+        remote = any(is_remote(video.uri) for video in records.videos)
+        passing = (*TRY_AGAIN, MISSING) if remote else TRY_AGAIN
+        failed.update({reason: count for reason, count in reasons.items() if reason in passing})
+    if not failed:
+        return None
+    counted = ", ".join(f"{count} x {reason}" for reason, count in failed.items())
+    return f"videos failed that may be all right by now ({counted})"
+
+
+def _is_whole(output: Path, summary: Summary) -> bool:
+    names = [MANIFEST_NAME, AUDIT_NAME, REPORT_NAME, *(f"{split}/{SHARDS_NAME}" for split in summary.splits)]
+    if not all((output / name).is_file() for name in names):
+        return False
+    try:
+        return all(len(ShardFolder(output / split)) == count for split, count in summary.splits.items())
+    except DataError:  # an index or a shard is gone, or has another size
+        return False

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data_pipelines.ingest.fetch import local_copy
+from data_pipelines.ingest.fetch import ChangedVideoError, clear_copies, local_copy
 from data_pipelines.supervised import Failure, SupervisedPool
 from recot.atomic import write_file
 from recot.data.frame_choice import chosen_frames
@@ -94,12 +94,15 @@ def store_frames(
         Key -> reason, of videos that can't be decoded now, although they could be before.
 
     Raises:
-        DataError: if a video changed or vanished since its key was computed, or the disk is full.
+        ChangedVideoError: if a video changed or vanished since its key was computed.
+        DataError: if the disk is full.
     """
     todo = [task for task in tasks if not setting.path(folder, task.key).exists()]
     failures: dict[str, Failure] = {}
+    scratch = folder / "scratch"
+    clear_copies(scratch)
     pool: SupervisedPool[FramesTask, Failure | DataError | None] = SupervisedPool(
-        partial(_store, setting=setting, folder=folder),
+        partial(_store, setting=setting, folder=folder, scratch=scratch),
         workers=max(1, min(workers, len(todo))),
         timeout_s=timeout_s,
         memory_bytes=memory_bytes,
@@ -107,6 +110,8 @@ def store_frames(
     )
     with pool, tqdm(total=len(todo), desc="sampling frames", unit="video") as progress:
         for task, outcome in zip(todo, pool.map(todo), strict=True):
+            if outcome.failure is not None:  # the child was killed, most likely, and left its copy
+                clear_copies(scratch)
             found = outcome.failure or outcome.result
             if isinstance(found, DataError):
                 raise found
@@ -140,35 +145,35 @@ def _jpeg(frame: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _store(task: FramesTask, setting: FramesSetting, folder: Path) -> Failure | DataError | None:
+def _store(task: FramesTask, setting: FramesSetting, folder: Path, scratch: Path) -> Failure | DataError | None:
     """In a child. A ``DataError`` is returned: the pool would make a failure of this video of it."""
     try:
-        with local_copy(task.uri, folder / "scratch", max_bytes=setting.max_bytes) as path:
-            check_unchanged(path, task.key)
+        with local_copy(task.uri, scratch, max_bytes=setting.max_bytes) as path:
+            check_unchanged(path, task)
             payload = sample_frames(path, setting, task.missing_frames)
         _write(setting.path(folder, task.key), payload)
     except VideoError as error:
         if error.reason in ("not_found", "fetch_failed", "unreadable_file"):
-            return DataError(f"{task.uri} was there when it was inspected, and can't be read any more: {error}")
+            return ChangedVideoError(task.uri, f"can't be read any more: {error}")
         return Failure(error.reason, type(error).__name__, error.message)
     except DataError as error:
         return error
     return None
 
 
-def check_unchanged(path: Path, key: str) -> None:
-    """Return if the file's content is the one that has this key.
+def check_unchanged(path: Path, task: FramesTask) -> None:
+    """Return if the content of ``path``, a copy of the video, is the one that has its key.
 
     Raises:
-        DataError: if it isn't, or can't be read any more.
+        ChangedVideoError: if it isn't, or can't be read any more.
     """
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()[:KEY_LENGTH]
     except OSError as error:
-        raise DataError(f"{path} was there when it was inspected, and can't be read any more: {error}") from error
-    if found != key:
-        raise DataError(f"{path} changed while it was being read. Run the same command again once it is complete.")
+        raise ChangedVideoError(task.uri, f"can't be read any more: {error}") from error
+    if found != task.key:
+        raise ChangedVideoError(task.uri, "has other content now")
 
 
 def _write(path: Path, payload: bytes) -> None:

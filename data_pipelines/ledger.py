@@ -62,7 +62,8 @@ def _parquet(row: pa.Table) -> bytes:
 class Ledger:
     """The results of one stage under one config: ``<folder>/<id[:2]>/<id>-<config>.parquet``, one row each.
 
-    An item that failed has a file too, with null in every column of the stage: it isn't tried again.
+    An item that failed has a file too, with null in every column of the stage: it isn't tried again unless ``forget``
+    deletes that.
 
     Attributes:
         folder: of the stage, shared by all configs and runs. Workers on other machines must see it as well.
@@ -136,6 +137,10 @@ class Ledger:
                 f"{path} can't be written: {error.strerror or error}. Free some space, or choose another folder for "
                 "scores; what is done so far stays."
             ) from error
+
+    def forget(self, item: str) -> None:
+        """Delete a result, if there is one, so that the next run makes it again."""
+        self.path(item).unlink(missing_ok=True)
 
     def read(self, item: str, columns: Sequence[str] | None = None) -> Row:
         """The row of one item; see ``read_table``."""

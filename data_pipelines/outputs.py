@@ -1,16 +1,20 @@
 """What an output holds beside the shards: tables of everything that was measured and decided, and a report of it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from omegaconf import OmegaConf
 
 from data_pipelines.audit import write_audit
 from data_pipelines.config import PruneConfig
 from data_pipelines.decisions import Decisions
+from data_pipelines.engine import StageRun
+from data_pipelines.evaluation_sets import EvaluationSet
 from data_pipelines.ingest.records import Records
 from data_pipelines.ledger import Ledger
 from data_pipelines.manifest import write_manifest
@@ -20,6 +24,8 @@ from data_pipelines.scoring import PICTURES, Scored
 from recot.atomic import write_file
 
 TIMINGS_NAME = "timings.json"
+_FRAMES = {"media": "frames", "embed": "embedding_frames"}
+"""Stage -> the column that counts a video's frames there."""
 
 
 def write_tables(
@@ -39,7 +45,13 @@ def write_tables(
 
 
 def write_pictures(
-    folder: Path, config: PruneConfig, records: Records, scored: Scored, decisions: Decisions, media: Ledger
+    folder: Path,
+    config: PruneConfig,
+    records: Records,
+    scored: Scored,
+    decisions: Decisions,
+    media: Ledger,
+    compared: Sequence[EvaluationSet],
 ) -> None:
     """Write ``report.html`` and ``timings.json``, which tell what this run took and so are never the same twice."""
     timings = {stage: asdict(run) for stage, run in scored.runs.items()}
@@ -47,11 +59,14 @@ def write_pictures(
     video_ids = scored.videos["video_id"].combine_chunks()
     sample_ids = scored.samples["sample_id"].combine_chunks()
     item_of = dict(zip(video_ids.to_pylist(), scored.media_items, strict=True))
+    # Some of their results are forgotten already, for the next run to try again.
+    without_pictures = set(video_ids.filter(pc.is_null(scored.videos["key"].combine_chunks())).to_pylist())
 
     def thumbnails(video_id: str) -> list[np.ndarray] | None:
+        if video_id in without_pictures:
+            return None
         stored = media.read(item_of[video_id], ["frame_size", PICTURES])
-        codes = stored[PICTURES] or []
-        return [decode_picture(code, stored["frame_size"]) for code in codes] or None
+        return [decode_picture(code, stored["frame_size"]) for code in stored[PICTURES]]
 
     report = ReportInput(
         source=config.source,
@@ -65,6 +80,18 @@ def write_pictures(
         sample_verdicts=(check.verdicts(sample_ids, config.hash()) for check in decisions.sample_checks),
         rows=records.rows,
         rejected=records.rejected,
-        times=[StageTime(name, run.wall_s, run.ran, run.items - run.ran) for name, run in scored.runs.items()],
+        compared=[entry.line() for entry in compared],
+        times=[
+            StageTime(name, run.wall_s, run.ran, run.items - run.ran, _frames(name, run, scored.videos))
+            for name, run in scored.runs.items()
+        ],
     )
     write_report(folder, report, thumbnails)
+
+
+def _frames(stage: str, run: StageRun, videos: pa.Table) -> int | None:
+    """Frames that a stage worked on; None where nobody knows how many of them were done before."""
+    column = _FRAMES.get(stage)
+    if column is None or run.ran < run.items:
+        return None
+    return int(pc.sum(videos[column]).as_py() or 0)

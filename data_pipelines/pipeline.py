@@ -2,6 +2,8 @@
 
 import hashlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,9 @@ import pyarrow as pa
 from data_pipelines.comparing import compare
 from data_pipelines.config import PruneConfig
 from data_pipelines.decisions import Decisions, decide
+from data_pipelines.evaluation_sets import EvaluationSet, count_compared, read_evaluation_sets
 from data_pipelines.existing import existing_summary, hash_input
+from data_pipelines.ingest.fetch import ChangedVideoError, clear_copies
 from data_pipelines.ingest.read import read_records
 from data_pipelines.ingest.records import Records
 from data_pipelines.media import MediaSettings
@@ -66,27 +70,43 @@ def prune(config: PruneConfig, models: Models) -> Summary:
 
 def _prune(config: PruneConfig, models: Models, output: Path) -> Summary:
     scratch = Path(config.scores) / "scratch"
-    records = read_records(config.source, video_root=config.video_root, scratch=scratch)
-    evaluation = [read_records(source, video_root=None, scratch=scratch) for source in config.evaluation_sets]
+    clear_copies(scratch)
+    read = partial(read_records, scratch=scratch, leave_out=[Path(config.scores), output])
+    records = read(config.source, video_root=config.video_root)
+    evaluation = read_evaluation_sets(config.evaluation_sets, partial(read, video_root=None))
     input_hash = hash_input([records, *evaluation], models.identities())
-    existing = existing_summary(config, output, input_hash)
+    existing = existing_summary(config, output, [records, *evaluation], input_hash)
     if existing is not None:
         sys.stdout.write(f"{output} is up to date: same input, same config. Nothing to do.\n{existing.table(output)}\n")
         return existing
     stages = _stages(config, models, scratch)
-    scored, decisions = _decide(_score(records, evaluation, config, stages), config)
-    with explain_full_disk(output), new_folder(output, replace=config.overwrite) as folder:
-        places = (
-            write_shards(folder, config, scored, decisions, scratch)
-            if config.write_shards
-            else no_places(scored, decisions)
-        )
-        summary = _summarize(config, input_hash, records, decisions, places)
-        write_tables(folder, config, records, scored, decisions, places)
-        write_pictures(folder, config, records, scored, decisions, stages.media_ledger())
-        summary.write(folder)
+    scored, compared = _score(records, evaluation, config, stages)
+    with _inspect_changed_again(scored, stages):
+        scored, decisions = _decide(scored, config)
+        replace_it = config.overwrite or Summary.read(output) is not None
+        with explain_full_disk(output), new_folder(output, replace=replace_it) as folder:
+            places = (
+                write_shards(folder, config, scored, decisions, scratch)
+                if config.write_shards
+                else no_places(scored, decisions)
+            )
+            summary = _summarize(config, input_hash, records, decisions, places, compared)
+            write_tables(folder, config, records, scored, decisions, places)
+            write_pictures(folder, config, records, scored, decisions, stages.media_ledger(), compared)
+            summary.write(folder)
     sys.stdout.write(f"{summary.table(output)}\n")
     return summary
+
+
+@contextmanager
+def _inspect_changed_again(scored: Scored, stages: Stages) -> Iterator[None]:
+    """A video that changed within the block ends the run; the next one measures it anew."""
+    try:
+        yield
+    except ChangedVideoError as error:
+        place = scored.videos["uri"].to_pylist().index(error.uri)
+        stages.media_ledger().forget(scored.media_items[place])
+        raise
 
 
 def _stages(config: PruneConfig, models: Models, scratch: Path) -> Stages:
@@ -112,21 +132,29 @@ def _stages(config: PruneConfig, models: Models, scratch: Path) -> Stages:
     )
 
 
-def _score(records: Records, evaluation: list[Records], config: PruneConfig, stages: Stages) -> Scored:
-    """Measure the input, and of the evaluation sets what is compared; compare all videos and questions."""
+def _score(
+    records: Records, evaluation: list[Records], config: PruneConfig, stages: Stages
+) -> tuple[Scored, list[EvaluationSet]]:
+    """Measure of the evaluation sets what is compared, and the input; compare all videos and questions.
+
+    Raises:
+        DataError: if the videos of an evaluation set aren't there; before the input takes its time.
+    """
     tokens = partial(planned_visual_tokens, fps=config.sampling.fps, tokens_per_group=config.sampling.tokens_per_group)
     measure = partial(score, licence=config.licence, tokens=tokens)
-    scored = measure(records.videos, stages)
     to_compare = replace(stages, language_model=None, video_lm=None)
     others = [measure(other.videos, to_compare) for other in evaluation]
+    compared = count_compared(config.evaluation_sets, evaluation, [other.videos for other in others])
+    scored = measure(records.videos, stages)
     pruning = config.pruning
-    return compare(
+    scored = compare(
         scored,
         others,
         duplicates=pruning.duplicates,
         decontamination=pruning.decontamination,
         clusters=pruning.clusters,
     )
+    return scored, compared
 
 
 def _decide(scored: Scored, config: PruneConfig) -> tuple[Scored, Decisions]:
@@ -156,7 +184,12 @@ def _require_some(config: PruneConfig, videos: pa.Table, decisions: Decisions) -
 
 
 def _summarize(
-    config: PruneConfig, input_hash: str, records: Records, decisions: Decisions, places: pa.Table
+    config: PruneConfig,
+    input_hash: str,
+    records: Records,
+    decisions: Decisions,
+    places: pa.Table,
+    compared: list[EvaluationSet],
 ) -> Summary:
     splits = [name for name in places["split"].to_pylist() if name is not None]
     return Summary(
@@ -172,4 +205,5 @@ def _summarize(
         not_judged=list(decisions.not_judged),
         renamed_ids=records.renamed_ids,
         ignored_files=records.ignored_files,
+        evaluation_sets=compared,
     )

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipelines.engine import StageRun, run_stage
+from data_pipelines.ingest.locations import is_remote
 from data_pipelines.ingest.records import VideoRecord
 from data_pipelines.language_stage import (
     LANGUAGE_COLUMNS,
@@ -40,8 +41,10 @@ from recot.data.schema import QA
 
 _TOP_K = 1  # frames that a sentence is compared with; of tiny-world captions, one told right from wrong best
 _SAME_COSINE = 0.9  # DATA.md: greedy frame clusters
-_TRY_AGAIN = ("fetch_failed", "stage_failed")
-"""Failures that say nothing of the video: they are forgotten, so that the next run tries again."""
+TRY_AGAIN = ("exception", "fetch_failed", "stage_failed", "unreadable_file")
+"""Failures that may say nothing of the video: they are forgotten, so that the next run tries again."""
+MISSING = "not_found"
+"""The same for a remote video: unlike a local one, it has no size or time that tells when it comes to be there."""
 PICTURES = "pictures"
 
 
@@ -128,8 +131,9 @@ def score(
     items = [media_item(video) for video in records]
     ids = [item["id"] for item in items]
     runs = {"media": _run(stages, items, ledger, stages.media, stages.workers)}
-    rows = ledger.read_table(ids, [name for name in ledger.schema.names if name != PICTURES])
-    _forget(ledger, rows)
+    rows = _results(ledger, ids, [name for name in ledger.schema.names if name != PICTURES])
+    remote = pa.array([is_remote(video.uri) for video in records], pa.bool_())
+    _forget(ledger, rows.filter(remote), (MISSING,))
     videos = beside(_base(records, licence), rows.drop_columns(["id"]))
     usable = [None if reason else item for item, reason in zip(ids, rows["error_reason"].to_pylist(), strict=True)]
     counts = [len(video.qa) for video in records]
@@ -161,10 +165,17 @@ def _run(stages: Stages, items: list[Item], ledger: Ledger, work: MakeWork, work
     return run_stage(items, ledger=ledger, make_work=work, workers=workers, address=stages.address)
 
 
-def _forget(ledger: Ledger, rows: pa.Table) -> None:
-    again = pc.is_in(rows["error_reason"], value_set=pa.array(_TRY_AGAIN))
+def _results(ledger: Ledger, items: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+    """See ``Ledger.read_table``. Only the table returned has the failures that are to be tried again then."""
+    rows = ledger.read_table(items, columns)
+    _forget(ledger, rows, TRY_AGAIN)
+    return rows
+
+
+def _forget(ledger: Ledger, rows: pa.Table, reasons: Sequence[str]) -> None:
+    again = pc.is_in(rows["error_reason"], value_set=pa.array(reasons))
     for item in rows.filter(again)["id"].to_pylist():
-        ledger.path(item).unlink(missing_ok=True)
+        ledger.forget(item)
 
 
 def _embed(
@@ -188,7 +199,7 @@ def _embed(
     ]
     todo = [item for item in items if item is not None]
     run = _run(stages, todo, ledger, work, stages.model_workers)
-    rows = ledger.read_table([item["id"] for item in todo])
+    rows = _results(ledger, [item["id"] for item in todo])
     ids = [None if item is None else item["id"] for item in items]
     taken = rows.take(pc.index_in(pa.array(ids, pa.string()), value_set=rows["id"].combine_chunks(), skip_nulls=True))
     of_videos = beside(video_columns(rows, VIDEO_SIGNALS, ids), taken.select(["embedding_frames", "embeddings"]))
@@ -234,7 +245,7 @@ def _asked(
 
 def _answers(items: list[Item | None], ledger: Ledger, signals: Sequence[str], counts: list[int]) -> pa.Table:
     ids = [None if item is None else item["id"] for item in items]
-    return sample_columns(ledger.read_table([item for item in ids if item is not None]), signals, ids, counts)
+    return sample_columns(_results(ledger, [item for item in ids if item is not None]), signals, ids, counts)
 
 
 def _with_frame_proxy(samples: pa.Table, videos: pa.Table, counts: list[int], frames: int) -> pa.Table:

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recot.errors import ConfigError
 
@@ -27,7 +28,7 @@ class Selection:
     """What to keep of the good samples.
 
     Attributes:
-        budget: how much to keep, in ``unit``; None for all.
+        budget: how much to keep, in ``unit``, at least 1 sample or token; None for all.
         unit: ``samples`` (a video without questions is one), ``hours`` of video, or ``tokens``. A video's hours and
             visual tokens count once for all its samples; in hours, a video that is kept brings all its samples.
         max_qa_per_video: questions that a video may have; None for any number.
@@ -57,6 +58,11 @@ class Selection:
             raise ConfigError(f"{_CONFIG_KEY}.unit={self.unit}: expected one of {', '.join(UNITS)}")
         if self.budget is not None and not self.budget > 0:
             raise ConfigError(f"{_CONFIG_KEY}.budget={self.budget}: expected a number above 0, or null for no budget")
+        if self.budget is not None and self.unit != "hours" and self.budget < 1:
+            raise ConfigError(
+                f"{_CONFIG_KEY}.budget={self.budget}: expected at least 1, for it counts {self.unit}; only "
+                "unit=hours takes fractions"
+            )
         if self.max_qa_per_video is not None and self.max_qa_per_video < 1:
             raise ConfigError(f"{_CONFIG_KEY}.max_qa_per_video={self.max_qa_per_video}: expected at least 1, or null")
         if not set(self.strata) <= set(STRATA):
@@ -95,8 +101,8 @@ def select(candidates: pa.Table, selection: Selection) -> Selected:
     Args:
         candidates: ``id`` string, unique; ``video`` integer, equal for the samples of a video; ``task_type`` string,
             null for a video without questions; the columns of ``selection.strata``; ``source``; those signals of
-            ``selection.weights`` that were measured; ``visual_tokens`` of the video and ``text_tokens`` of the sample
-            for a budget in tokens.
+            ``selection.weights`` that were measured; ``visual_tokens`` of the video and ``text_tokens`` of the sample,
+            null for a video without questions, for a budget in tokens.
 
     Raises:
         ConfigError: for a budget in tokens where tokens weren't counted.
@@ -160,7 +166,8 @@ def _costs(candidates: pa.Table, selection: Selection, budget: float) -> tuple[n
         return np.ceil(seconds * 1000).astype(np.int64), nothing, int(budget * 3_600_000)
     if not {"visual_tokens", "text_tokens"} <= set(candidates.column_names):
         raise ConfigError(f"{_CONFIG_KEY}.unit=tokens: tokens weren't counted; expected samples or hours")
-    return candidates["visual_tokens"].to_numpy(), candidates["text_tokens"].to_numpy(), int(budget)
+    text = pc.fill_null(candidates["text_tokens"].cast(pa.int64()), 0)  # a video without questions has no text
+    return candidates["visual_tokens"].to_numpy(), text.to_numpy(), int(budget)
 
 
 def _scores(candidates: pa.Table, selection: Selection) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from data_pipelines.evaluation_sets import EvaluationSet
 from recot.atomic import write_file
 from recot.errors import DataError
 
@@ -43,6 +44,7 @@ class Summary:
         not_judged: rules whose signal wasn't measured, so that they dropped nothing.
         renamed_ids: questions whose id was used before, and got ``@2``, ``@3``, ... appended.
         ignored_files: files of a source folder that aren't videos by their extension.
+        evaluation_sets: how much of each could be compared.
     """
 
     config_hash: str
@@ -57,6 +59,7 @@ class Summary:
     not_judged: list[str]
     renamed_ids: int
     ignored_files: int
+    evaluation_sets: list[EvaluationSet]
 
     def write(self, folder: Path) -> None:
         """Write ``summary.json`` into ``folder``; equal summaries give equal bytes."""
@@ -75,7 +78,8 @@ class Summary:
         try:
             data = json.loads(path.read_bytes())
             tallies = {name: Tally(**data[name]) for name in ("videos", "rows", "questions")}
-            return cls(**{**data, **tallies})
+            sets = [EvaluationSet(**entry) for entry in data["evaluation_sets"]]
+            return cls(**{**data, **tallies, "evaluation_sets": sets})
         except (ValueError, TypeError, KeyError, RuntimeError) as error:
             raise DataError(f"{path} was not written by prune.py: {error}. Choose another output folder.") from error
 
@@ -101,6 +105,7 @@ class Summary:
             lines.append(f"  questions renamed, their ids were used before: {self.renamed_ids}")
         if self.ignored_files:
             lines.append(f"  files ignored, no video by extension: {self.ignored_files}")
+        lines += [f"  {entry.line()}" for entry in self.evaluation_sets]
         for split, count in self.splits.items():
             lines.append(f"{split} shards ({count} videos): {output / split}")
         lines.append(f"every check of every video and question: {output / 'audit.parquet'}")

@@ -1,7 +1,8 @@
 """Runs a function in child processes that may hang, crash or run out of memory without taking the run with them.
 
 Decoders are C code fed with files from anywhere. A child that dies or overruns its deadline loses exactly the task
-it was on; a new child takes its place.
+it was on; a new child takes its place. If the kernel killed it, memory may have run out through no fault of the task,
+which is then tried once more.
 """
 
 import contextlib
@@ -127,12 +128,13 @@ class _Child:
         self.process.start()
         theirs.close()
         self.ready = False
-        self.task: int | None = None
+        self.number: int | None = None
+        self.task: Any = None
         self.started = time.monotonic()
         self.tasks_done = 0
 
     def give(self, number: int, task: Any) -> None:
-        self.task = number
+        self.number, self.task = number, task
         self.started = time.monotonic()
         with contextlib.suppress(BrokenPipeError):  # it died while idle: noticed as a crash on this task
             self.pipe.send(task)
@@ -153,7 +155,7 @@ def _death(code: int) -> Failure:
         return Failure("crashed", f"exit {code}", f"the process ended by itself with status {code}")
     name = signal.Signals(-code).name
     if -code == signal.SIGKILL:
-        return Failure("out_of_memory", name, "the process was killed, most likely because memory ran out")
+        return Failure("out_of_memory", name, "the process was killed twice, most likely because memory ran out")
     if -code == signal.SIGALRM:
         return Failure("timeout", name, "the process overran its deadline")
     return Failure("crashed", name, f"the process crashed with {name}")
@@ -187,6 +189,8 @@ class SupervisedPool(Generic[Task, Result]):
         self._memory_bytes = memory_bytes
         self._recycle_after = recycle_after
         self._children: list[_Child] = []
+        self._again: dict[int, Task] = {}  # tasks whose child was killed, by number, that no child has yet
+        self._killed: set[int] = set()  # numbers of these, for good
 
     def __enter__(self) -> "SupervisedPool[Task, Result]":
         return self
@@ -206,16 +210,20 @@ class SupervisedPool(Generic[Task, Result]):
         waiting = enumerate(tasks)
         pending = next(waiting, None)
         done: dict[int, Outcome[Result]] = {}
+        self._again, self._killed = {}, set()
         given = yielded = 0
         while pending is not None or yielded < given:
             # Before an outcome is handed out: who takes it needs time, in which no child is to wait for its next task.
-            while pending is not None and given - yielded < _LOOK_AHEAD * self._workers:
+            while self._again or (pending is not None and given - yielded < _LOOK_AHEAD * self._workers):
                 child = self._idle_child()
                 if child is None:
                     break
-                child.give(*pending)
-                given += 1
-                pending = next(waiting, None)
+                if self._again:
+                    child.give(*self._again.popitem())
+                elif pending is not None:
+                    child.give(*pending)
+                    given += 1
+                    pending = next(waiting, None)
             if yielded in done:
                 yield done.pop(yielded)
                 yielded += 1
@@ -223,7 +231,7 @@ class SupervisedPool(Generic[Task, Result]):
                 self._collect(done)
 
     def _idle_child(self) -> _Child | None:
-        idle = next((child for child in self._children if child.ready and child.task is None), None)
+        idle = next((child for child in self._children if child.ready and child.number is None), None)
         if idle is None and len(self._children) < self._workers:
             with _interrupt_waits():
                 self._children.append(_Child(self._function, self._memory_bytes, self._timeout_s))
@@ -231,16 +239,16 @@ class SupervisedPool(Generic[Task, Result]):
 
     def _collect(self, done: dict[int, Outcome[Result]]) -> None:
         """Wait until a child answers, dies or overruns, and note the outcomes."""
-        by_pipe = {child.pipe: child for child in self._children if child.task is not None or not child.ready}
+        by_pipe = {child.pipe: child for child in self._children if child.number is not None or not child.ready}
         if not by_pipe:
             return
         now = time.monotonic()
-        deadlines = [c.started + self._timeout_s - now for c in by_pipe.values() if c.task is not None]
+        deadlines = [c.started + self._timeout_s - now for c in by_pipe.values() if c.number is not None]
         for pipe in wait(list(by_pipe), timeout=max(0.0, min(deadlines, default=1.0))):
             assert isinstance(pipe, Connection)
             self._receive(by_pipe.pop(pipe), done)
         for child in by_pipe.values():
-            if child.task is not None and time.monotonic() - child.started > self._timeout_s:
+            if child.number is not None and time.monotonic() - child.started > self._timeout_s:
                 message = f"not done after {self._timeout_s:g} s"
                 self._replace(child, done, Failure("timeout", "TimeoutError", message))
 
@@ -258,9 +266,9 @@ class SupervisedPool(Generic[Task, Result]):
             child.ready = True
             return
         result, failure = answer
-        assert child.task is not None
-        done[child.task] = Outcome(result, failure, time.monotonic() - child.started)
-        child.task = None
+        assert child.number is not None
+        done[child.number] = Outcome(result, failure, time.monotonic() - child.started)
+        child.number = child.task = None
         child.tasks_done += 1
         exhausted = failure is not None and failure.reason == "out_of_memory"
         if exhausted or child.tasks_done >= self._recycle_after:
@@ -268,9 +276,13 @@ class SupervisedPool(Generic[Task, Result]):
             child.kill()
 
     def _replace(self, child: _Child, done: dict[int, Outcome[Result]], failure: Failure | None) -> None:
-        """End a child whose task is lost; without a ``failure``, its exit code says why."""
-        assert child.task is not None
+        """End a child that can't finish its task; without a ``failure``, its exit code says why."""
+        assert child.number is not None
         elapsed_s = time.monotonic() - child.started
         self._children.remove(child)
         code = child.kill()
-        done[child.task] = Outcome(None, failure or _death(code), elapsed_s)
+        if failure is None and code == -signal.SIGKILL and child.number not in self._killed:
+            self._killed.add(child.number)
+            self._again[child.number] = child.task
+            return
+        done[child.number] = Outcome(None, failure or _death(code), elapsed_s)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from data_pipelines.frames_media import FramesSetting
-from data_pipelines.ingest.fetch import local_copy
+from data_pipelines.ingest.fetch import ChangedVideoError, local_copy
 from data_pipelines.manifest import PLACES
 from recot.data.schema import FRAMES_EXTENSION, QA, Media, VideoSample, content_key
 from recot.data.shard_index import sample_columns
@@ -177,15 +177,16 @@ def original_payload(video: KeptVideo, *, scratch: Path, max_bytes: int) -> tupl
         max_bytes: largest copy that is made.
 
     Raises:
-        DataError: if the file changed or can't be read any more.
+        ChangedVideoError: if the file changed or can't be read any more.
+        DataError: if a copy can't be written.
     """
     try:
         with local_copy(video.uri, scratch, max_bytes=max_bytes) as path:
             content = path.read_bytes()
     except (OSError, VideoError) as error:
-        raise DataError(f"{video.uri} was there when it was inspected, and can't be read any more: {error}") from error
+        raise ChangedVideoError(video.uri, f"can't be read any more: {error}") from error
     if content_key(content) != video.key:
-        raise DataError(f"{video.uri} changed while it was being read. Run the same command again once it is complete.")
+        raise ChangedVideoError(video.uri, "has other content now")
     return content, video.extension
 
 

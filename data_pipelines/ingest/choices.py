@@ -4,7 +4,9 @@ import re
 
 _OPTION = re.compile(r"\(?([A-Z])[.)]\s+(\S.*)")
 _INSTRUCTION = re.compile(
-    r"(?:please )?(?:answer|respond)\b.*\b(?:letter|option|options|choice|choices)\b.*", re.IGNORECASE
+    r"(?:please )?(?:answer|respond|reply|provide|give|choose|select|pick|state|indicate)\b.*"
+    r"\b(?:letter|option|options|choice|choices)\b.*",
+    re.IGNORECASE,
 )
 _LETTER = re.compile(r"\(?([A-Z])(?:[.)]+(?:\s+(\S.*))?)?")
 

@@ -1,8 +1,9 @@
 """A video as a local file, wherever it is: in place, in a tar, or behind a URL."""
 
+import fcntl
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -13,6 +14,27 @@ from recot.data.schema import VIDEO_EXTENSIONS
 from recot.errors import DataError, VideoError
 
 _CHUNK = 1 << 20
+_COPY = "copy-"  # what the names of copies start with
+
+
+class ChangedVideoError(DataError):
+    """A video isn't what it was when it was inspected.
+
+    Attributes:
+        uri: of the video.
+        what: is different, as a verb and what follows it.
+    """
+
+    def __init__(self, uri: str, what: str) -> None:
+        super().__init__(uri, what)
+        self.uri = uri
+        self.what = what
+
+    def __str__(self) -> str:
+        return (
+            f"{self.uri} changed after it was inspected: it {self.what}. Run the same command again once it is "
+            "complete: it is inspected again then."
+        )
 
 
 @contextmanager
@@ -20,7 +42,7 @@ def local_copy(uri: str, scratch: Path, *, max_bytes: int) -> Iterator[Path]:
     """The path of a local file with the content of ``uri``, to be used within the block.
 
     A local file is its own copy. A tar member or a remote file is copied into ``scratch`` under a random name with the
-    extension of the video, and deleted when the block ends; only a killed process leaves it there.
+    extension of the video, and deleted when the block ends; ``clear_copies`` deletes what a killed process leaves.
 
     Args:
         uri: as in ``VideoRecord.uri``.
@@ -38,22 +60,52 @@ def local_copy(uri: str, scratch: Path, *, max_bytes: int) -> Iterator[Path]:
         yield path
         return
     extension = suffix(uri) if member is None else member.name.rpartition(".")[2].lower()
-    copy = None
+    held, copy = None, None
     try:
         try:
             scratch.mkdir(parents=True, exist_ok=True)
             ending = f".{extension}" if extension in VIDEO_EXTENSIONS else ""
-            with tempfile.NamedTemporaryFile(dir=scratch, prefix="copy-", suffix=ending, delete=False) as file:
-                copy = Path(file.name)
-                with closing(_content(uri, max_bytes)) as chunks:
-                    for chunk in chunks:
-                        file.write(chunk)
+            held, copy = _new_copy(scratch, ending)
+            with closing(_content(uri, max_bytes)) as chunks:
+                for chunk in chunks:
+                    held.write(chunk)
+            held.flush()
         except OSError as error:
-            raise DataError(f"{scratch}: a copy of {uri} can't be written there: {error}.") from error
+            raise DataError(
+                f"{scratch}: a copy of {uri} can't be written there: {error.strerror or error}. Make room, or choose "
+                "another folder for scores, and run the same command again."
+            ) from error
         yield copy
     finally:
         if copy is not None:
             copy.unlink(missing_ok=True)
+        if held is not None:
+            with suppress(OSError):  # what couldn't be written on a full disk is tried once more
+                held.close()
+
+
+def clear_copies(scratch: Path) -> None:
+    """Delete the copies that killed processes left in ``scratch``; those in use stay, whoever made them."""
+    for copy in scratch.glob(f"{_COPY}*"):
+        with suppress(OSError), copy.open("r+b") as file:  # to write, as NFS wants; another process may be at it too
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            copy.unlink()
+
+
+def _new_copy(scratch: Path, ending: str) -> tuple[BinaryIO, Path]:
+    """An empty file, and its path. As long as this process lives, the file's lock keeps it from being cleared."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=scratch, prefix=_COPY, suffix=ending)
+        file = open(descriptor, "wb")  # noqa: SIM115, PTH123, it stays open as long as the copy is used
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if Path(name).exists():  # else it was cleared before it was locked
+                return file, Path(name)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            file.close()
+            raise
+        file.close()
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """A folder: of videos, or of tars."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from data_pipelines.ingest.collector import Collector
 from data_pipelines.ingest.listing import list_files
 from data_pipelines.ingest.locations import base_name, local_path, parent
@@ -13,15 +16,21 @@ from recot.errors import DataError
 _ANNOTATIONS = ("json", "jsonl", "csv", "parquet")
 
 
-def read_folder(folder: str, collector: Collector) -> None:
+def read_folder(folder: str, collector: Collector, leave_out: Sequence[Path] = ()) -> None:
     """Add the videos that lie in a folder and its subfolders; where there are none, those in the tars there.
 
-    A local folder that has ``shards.json`` is read through its index, as recot wrote it.
+    A subfolder that can't be listed is rejected (``unreadable_folder``). A local folder that has ``shards.json`` is
+    read through its index, as recot wrote it.
+
+    Args:
+        folder: its URI.
+        collector: takes the videos.
+        leave_out: local folders whose files count for nothing.
 
     Raises:
         DataError: if there are neither videos nor tars, or a folder of shards is damaged.
     """
-    files = list_files(folder)
+    files = list_files(folder, leave_out, lambda name, why: collector.reject(name, "unreadable_folder", why))
     source = base_name(folder)
     videos = [file for file in files if _extension(file.name) in VIDEO_EXTENSIONS]
     tars = [file for file in files if _extension(file.name) == "tar"]

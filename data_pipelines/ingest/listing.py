@@ -4,7 +4,7 @@ import glob
 import os
 import re
 import stat as stat_module
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,7 +50,10 @@ def expand(source: str) -> list[str]:
         raise DataError(f"source={source}: {error}. There is no file of that name either.") from error
     uris = [uri for pattern in patterns for uri in _matching(pattern)]
     if not uris:
-        raise DataError(f"source={source}: the pattern matches no file. Quote it, or the shell expands it.")
+        raise DataError(
+            f"source={source}: the pattern matches no file. Quote it twice, for the shell and for Hydra: "
+            f"\"source='{source}'\"."
+        )
     return list(dict.fromkeys(uris))
 
 
@@ -86,21 +89,39 @@ def stat(uri: str) -> tuple[int | None, int | None]:
     return status.st_size, status.st_mtime_ns
 
 
-def list_files(folder: str) -> list[Found]:
+def list_files(folder: str, leave_out: Sequence[Path], unreadable: Callable[[str, str], object]) -> list[Found]:
     """All files below a folder, sorted by name, without those whose name or folder starts with a dot.
 
+    Links to folders are followed, but no folder is listed twice: what is there under its own name isn't listed under
+    that of a link.
+
+    Args:
+        folder: its URI.
+        leave_out: local folders; what is in them isn't listed.
+        unreadable: told the name and the problem of each subfolder that can't be listed.
+
     Raises:
-        DataError: if a remote folder can't be listed.
+        DataError: if the folder itself can't be listed, or anything of a remote one.
     """
     path = local_path(folder)
-    found = _list_remote(folder) if path is None else _list_local(path)
+    if path is None:
+        found = _list_remote(folder)
+    else:
+        found = _list_local(path, {left.resolve() for left in leave_out}, unreadable)
     visible = [file for file in found if not any(part.startswith(".") for part in file.name.split("/"))]
     return sorted(visible, key=lambda file: file.name)
 
 
-def _list_local(folder: Path) -> Iterator[Found]:
+def _list_local(folder: Path, leave_out: set[Path], unreadable: Callable[[str, str], object]) -> Iterator[Found]:
     start, root = file_uri(folder), os.fspath(folder)
-    for base, _, names in os.walk(root):
+
+    def failed(error: OSError) -> None:
+        if error.filename == root:
+            raise DataError(f"source={root} can't be listed: {error.strerror}. Check who may read it.") from error
+        below = os.fspath(error.filename).removeprefix(root).lstrip("/")
+        unreadable(as_text(below), f"the folder can't be listed: {error.strerror}")
+
+    for base, names in _folders(root, leave_out, failed):
         for name in names:
             path = f"{base}/{name}"
             with suppress(OSError):  # a broken link is no file
@@ -109,6 +130,22 @@ def _list_local(folder: Path) -> Iterator[Found]:
                     below = path.removeprefix(root).lstrip("/")
                     uri = f"{start.rstrip('/')}/{quote(os.fsencode(below))}"
                     yield Found(as_text(below), uri, status.st_size, status.st_mtime_ns)
+
+
+def _folders(root: str, leave_out: set[Path], failed: Callable[[OSError], None]) -> Iterator[tuple[str, list[str]]]:
+    """Each folder once, however many links lead to it, with the names of its files: first all that is there itself."""
+    seen, pending = set(), [root]
+    while pending:
+        for base, folders, names in os.walk(pending.pop(0), onerror=failed):
+            status = os.stat(base)  # noqa: PTH116
+            if (status.st_dev, status.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            inner = [name for name in sorted(folders) if not name.startswith(".")]
+            folders[:] = [name for name in inner if Path(base, name).resolve() not in leave_out]
+            pending += [f"{base}/{name}" for name in folders if Path(base, name).is_symlink()]
+            yield base, names
 
 
 def _list_remote(folder: str) -> Iterator[Found]:
@@ -181,5 +218,5 @@ def _time_ns(info: dict[str, Any]) -> int | None:
 def _missing(name: str) -> DataError:
     return DataError(
         f"source={name}: there is no such file or folder. Expected annotations (.json, .jsonl, .csv, .parquet), a "
-        "folder of videos, or WebDataset tars (.tar, a folder or a pattern such as 'data/{000..012}.tar')."
+        "folder of videos, or WebDataset tars (.tar, a folder or a pattern such as \"source='data/{000..012}.tar'\")."
     )

@@ -74,6 +74,11 @@ def local_path(uri: str) -> Path | None:
     return Path(_unquoted(uri.removeprefix("file://")))
 
 
+def is_remote(uri: str) -> bool:
+    """Whether the file, or for a tar member the tar, is on another machine."""
+    return local_path(uri) is None
+
+
 def _unquoted(text: str) -> str:
     return os.fsdecode(unquote_to_bytes(text))
 

@@ -1,6 +1,7 @@
 """The one entry to everything that a user may have: annotations, tables, folders and tars, local or remote."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from data_pipelines.ingest.annotations import read_annotations
@@ -14,7 +15,7 @@ from recot.data.schema import VIDEO_EXTENSIONS
 from recot.errors import DataError
 
 
-def read_records(source: str, *, video_root: str | None, scratch: Path) -> Records:
+def read_records(source: str, *, video_root: str | None, scratch: Path, leave_out: Sequence[Path] = ()) -> Records:
     """Read ``source``: what it is follows from its name.
 
     - a folder: the videos in it and its subfolders, or else the tars, or recot's own shards (``shards.json``);
@@ -32,6 +33,7 @@ def read_records(source: str, *, video_root: str | None, scratch: Path) -> Recor
             taken as they are. A relative path never leaves its folder through ``..``. Both are rows rejected as
             ``outside_root``.
         scratch: folder for the copy of a remote annotation file while it is being read.
+        leave_out: local folders within a folder of videos or tars that aren't part of it, such as the output.
 
     Raises:
         DataError: if the source can't be read as a whole, or has nothing usable.
@@ -39,7 +41,7 @@ def read_records(source: str, *, video_root: str | None, scratch: Path) -> Recor
     collector = Collector()
     for uri in expand(source):
         if is_folder(uri):
-            read_folder(uri.rstrip("/"), collector)
+            read_folder(uri.rstrip("/"), collector, leave_out)
         elif suffix(uri) == "tar":
             read_tar(uri, base_name(uri), base_name(parent(uri)), collector)
         elif suffix(uri) in VIDEO_EXTENSIONS:

@@ -69,8 +69,11 @@ class Records:
     renamed_ids: int = 0
 
     def hash(self) -> str:
-        """16 hex digits that change with every video, its size and time, every question, and every rejected row."""
-        digest = hashlib.sha256(json.dumps([self.rows, self.ignored_files, self.renamed_ids]).encode())
+        """16 hex digits that change with every video, its size and time, every question, and every rejected row.
+
+        Not with ignored files: these come and go beside the videos, and nothing of them is read.
+        """
+        digest = hashlib.sha256(json.dumps([self.rows, self.renamed_ids]).encode())
         for video in self.videos:
             texts = [video.video_id, video.uri, video.source, video.licence, video.source_uri]
             digest.update(json.dumps([texts, video.size, video.mtime_ns, [vars(qa) for qa in video.qa]]).encode())

@@ -9,7 +9,7 @@ A row is about one video, and of one of these kinds:
 
 All may have ``id``, ``data_source``, ``licence`` (or ``license``), ``evidence`` (or ``spans``: a list of [start, end]
 that have to be seen to answer), and the moment in the video that they are about, ``t_start`` and ``t_end``, in
-presentation seconds. A field that is null counts as missing.
+presentation seconds. A field that is null counts as missing; a whole number where a text belongs is its decimal text.
 """
 
 import re
@@ -186,6 +186,8 @@ def _spans(value: Any) -> list[list[float]]:
 
 
 def _text(value: Any, name: str) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     if not isinstance(value, str) or not value.strip():
         raise Rejection("bad_text", f'"{name}" must be text, got {reprlib.repr(value)}')
     return check_text(value)

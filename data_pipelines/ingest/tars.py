@@ -2,7 +2,8 @@
 
 ``<key>.mp4`` (or another of our extensions) is the video. ``<key>.json`` is an annotation row as ``rows.py`` describes,
 without ``video``, or what recot writes into its own shards; ``<key>.txt`` is a caption, where the JSON has no question.
-The key ends at the first dot of the file's name. Other members are ignored, and nothing is ever unpickled.
+The key ends at the first dot of the file's name, so a video with more dots (``clip_0.5s.mp4``) is rejected, unless
+it lies beside the sample's video (``<key>.left.mp4``). Other members are ignored, and nothing is ever unpickled.
 """
 
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ def _extension(member: TarMember) -> str:
 
 def _add_sample(tar: _Tar, file: BinaryIO, key: str, members: list[TarMember], collector: Collector) -> None:
     parts: dict[str, TarMember] = {}
+    dotted: list[str] = []
     whole = True
     for member in members:
         where, extension = f"{tar.name}/{member.name}", _extension(member)
@@ -81,10 +83,21 @@ def _add_sample(tar: _Tar, file: BinaryIO, key: str, members: list[TarMember], c
         elif extension in parts:
             collector.reject(where, "repeated_member", "the sample has another member of the same name")
             whole = False
-        elif any(part.startswith(".") for part in key.split("/")) or not _is_used(extension):
+        elif any(part.startswith(".") for part in member.name.split("/")):
+            collector.ignored_files += 1
+        elif "." in extension and extension.rpartition(".")[2] in VIDEO_EXTENSIONS:
+            dotted.append(where)
+        elif not _is_used(extension):
             collector.ignored_files += 1
         else:
             parts[extension] = member
+    if any(extension in VIDEO_EXTENSIONS for extension in parts):
+        collector.ignored_files += len(dotted)
+    elif dotted:
+        for where in dotted:
+            why = f"a WebDataset's key ends at the first dot, here {key}; write another sign for the dots in its name"
+            collector.reject(where, "dotted_name", why)
+        return
     if not (whole and parts):
         return
     try:

@@ -33,7 +33,7 @@ class StageTime:
         seconds: wall time.
         items: videos or questions that it worked on now.
         reused: those whose scores were there already.
-        frames: decoded or encoded, None where there are none.
+        frames: decoded or encoded; None where there are none, or some were done before.
     """
 
     stage: str
@@ -61,6 +61,7 @@ class ReportInput:
         rows: annotation rows read, the rejected ones among them.
         rejected: rows that couldn't be used.
         times: in order of the stages.
+        compared: a line for each evaluation set: how much of it could be compared.
     """
 
     source: str
@@ -75,6 +76,7 @@ class ReportInput:
     rows: int
     rejected: Sequence[RejectedRow]
     times: Sequence[StageTime]
+    compared: Sequence[str] = ()
 
 
 def write_report(folder: Path, report: ReportInput, thumbnails: Thumbnails) -> None:
@@ -114,6 +116,7 @@ def write_report(folder: Path, report: ReportInput, thumbnails: Thumbnails) -> N
         rejected=[(clean(row.where, 90), row.reason, clean(row.message, 200)) for row in report.rejected[:_REJECTED]],
         rejected_total=len(report.rejected),
         times=report.times,
+        compared=[clean(line, 600) for line in report.compared],
         left_out=pictures.left_out,
     )
     write_file(folder / REPORT_NAME, page.encode())

@@ -87,7 +87,7 @@ def test_every_check_has_a_row_in_the_audit() -> None:
     assert all(part.schema == VERDICT_SCHEMA for part in parts)
     rows = [row for part in parts for row in part.to_pylist()]
     named = {(row["sample_id"], row["signal"]): row for row in rows}
-    assert len(named) == len(rows) == 2 * 7 + 1 * 2
+    assert len(named) == len(rows) == 2 * 7 + 1 * 2 + 1
     assert named["v0", "health"] == {
         **{"sample_id": "v0", "stage": "media", "signal": "health", "value": 0.5, "threshold": 0.95},
         **{"threshold_source": "pruning.policy.rules.low_health.min (test)", "verdict": "drop"},
@@ -98,8 +98,32 @@ def test_every_check_has_a_row_in_the_audit() -> None:
         **{"threshold_source": None, "verdict": "drop", "reason_code": "timeout", "error_class": "SIGKILL"},
         **{"config_hash": "hash", "detail": "slow"},
     }
+    assert named["s0", "health"] == {**named["v0", "health"], "sample_id": "s0"}
     assert (named["v0", "motion"]["verdict"], named["v0", "motion"]["threshold"]) == ("pass", None)
     assert (named["s0", "blind_right"]["verdict"], named["s0", "blind_right"]["detail"]) == ("drop", "proxy")
+
+
+def test_the_audit_has_every_reason_of_every_row() -> None:
+    near = {"cluster_id": 0, "dup_kind": "perceptual"}
+    videos = films(
+        {**near, "health": 1.0},
+        {**near, "health": 1.0, "duration_s": 5.0, "key": "same"},
+        {"health": 0.1, "leak_kind": "exact"},
+        {"error_reason": "ours"},
+        {"health": 1.0, "key": "twice"},
+        {"health": 1.0, "key": "twice"},
+    )
+    samples = texts(*({"video_id": f"v{i % 6}", "blind_right": i / 18} for i in range(18)))
+    decided = decide(videos, samples, policy(low_health=HEALTH, guessed=BLIND, chosen=selection(budget=2)))
+    found: dict[str, set[str]] = {}
+    verdicts: dict[str, set[str]] = {}
+    for row in (row for part in decided.verdicts("hash") for row in part.to_pylist()):
+        found.setdefault(row["sample_id"], set()).update({row["reason_code"]} - {None})
+        verdicts.setdefault(row["sample_id"], set()).add(row["verdict"])
+    assert found == {name: set(reasons) for name, reasons in why(decided).items()}
+    for name, decision in what(decided).items():
+        assert (decision == "keep") == (verdicts[name] == {"pass"})
+    assert {"duplicate_perceptual", "leaked_video", "low_health", "ours", "over_budget"} <= set().union(*found.values())
 
 
 numbers = st.one_of(st.none(), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]))

@@ -1,6 +1,7 @@
 """Duplicates are found whatever was done to them, nothing else is, and the order of rows doesn't matter."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_pipelines.decontamination import video_leaks
 from data_pipelines.duplicates import DuplicateSettings, find_duplicates, nearby
 from data_pipelines.duplicates.alignment import evidence
 from data_pipelines.duplicates.clusters import Groups, stars
@@ -19,6 +21,7 @@ from recot.tiny_world.render import render, render_frame
 from recot.tiny_world.splits import Split
 from recot.tiny_world.video import encode_mp4
 from tests.data_pipelines.hash_tables import EVERY, clusters, hash_table, luma, noisy, sequence, table
+from tests.data_pipelines.media_scoring import score
 
 DEFAULT = DuplicateSettings()
 SCENES = Split(world=3, name="train", videos=100, frames=64)
@@ -93,6 +96,16 @@ def test_different_scenes_are_not_merged(scene_lumas: dict[str, tuple[np.ndarray
     left, right = np.triu_indices(len(videos), 1)
     score, _ = Matcher(videos, np.arange(len(videos)), DEFAULT).compare(left, right)
     assert not score.any()
+
+
+def test_smooth_pictures_are_no_copies_in_a_small_corpus(shared_dir: Path) -> None:
+    """A wooden floor and a bird in the sky: mirrored, one hash is as smooth a gradient as the other."""
+    clips = {name: score(shared_dir / "videos" / name) for name in ("media3_sef_slowmo.mp4", "media3_sample_birds.avi")}
+    hashes = {name: np.array(clip.hashes, np.uint64) for name, clip in clips.items()}
+    mirrored = [np.array(clip.mirrored_hashes, np.uint64) for clip in clips.values()]
+    videos = hash_table(hashes, mirrored, [clip.media.duration_s for clip in clips.values()])
+    assert clusters(find_duplicates(videos, settings=DEFAULT)) == {frozenset({name}) for name in clips}
+    assert video_leaks(videos.slice(0, 1), videos.slice(1), DEFAULT)["leak_kind"].to_pylist() == [None]
 
 
 def planted(seed: int) -> tuple[pa.Table, set[frozenset[str]]]:

@@ -19,6 +19,25 @@ def test_clear_ones(answer: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("ending", "answer"),
+    [
+        ("Please respond with only the letter of the correct answer.", "B"),
+        ("Please provide your answer by stating the letter followed by the full option.", "B. a red car."),
+        ("Please provide your answer by stating the letter followed by the full option.", "B. a red car"),
+        ("Select the best option.", "B"),
+    ],
+)
+def test_endings_of_llava_video(ending: str, answer: str) -> None:
+    """The first two are what the multiple-choice questions of LLaVA-Video-178K end with."""
+    asked = f"<image>\nWhat passes?\nA. a bus.\nB. a red car.\nC. a train.\n{ending}"
+    turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": answer}]
+    row = {"id": "r", "video": "a.mp4", "conversations": turns}
+    (qa,) = row_record(row, VideoRoot("file:///v", closed=True), source="s", row_id="x").qa
+    assert (qa.question, qa.options, qa.answer) == ("What passes?", ["a bus.", "a red car.", "a train."], "a red car.")
+    assert qa.task_type == "multiple_choice"
+
+
+@pytest.mark.parametrize(
     ("question", "answer"),
     [
         (ASKED, "D"),
@@ -29,6 +48,7 @@ def test_clear_ones(answer: str) -> None:
         (ASKED.replace("A. a cup", "B. a cup"), "B"),
         (ASKED.replace("a cup", "a red ball"), "B"),
         (ASKED + "\nExplain why.", "B"),
+        (ASKED.replace("Please answer with the option's letter.", "Please provide a reason."), "B"),
         (ASKED.replace("Please answer with the option's letter.", "Then tell me a story."), "B"),
         ("A. a cup\nB. a red ball", "B"),
         ("What falls?\nA. a cup", "A"),

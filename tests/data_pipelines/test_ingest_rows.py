@@ -94,12 +94,14 @@ BAD_ROWS: list[tuple[Any, str]] = [
     ({"video": "a.mp4", "conversations": "hello"}, "bad_conversation"),
     ({"video": "a.mp4", "conversations": conversation("question without answer")}, "bad_conversation"),
     ({"video": "a.mp4", "conversations": conversation("q", "a")[::-1]}, "bad_conversation"),
-    ({"video": "a.mp4", "conversations": [{"from": "human", "value": 1}, {"from": "gpt", "value": "x"}]}, "bad_text"),
+    ({"video": "a.mp4", "conversations": [{"from": "human", "value": []}, {"from": "gpt", "value": "x"}]}, "bad_text"),
     ({"video": "a.mp4", "conversations": conversation("q", "<video>")}, "bad_text"),
     ({"video": "a.mp4", "question": "?"}, "bad_text"),
     ({"video": "a.mp4", "question": "?", "answer": "\ud800"}, "bad_text"),
     ({"video": "\udcff.mp4"}, "bad_text"),
-    ({"video": "a.mp4", "question": "?", "answer": "!", "options": [1, 2]}, "bad_text"),
+    ({"video": "a.mp4", "question": "?", "answer": "!", "options": [1, 2.5]}, "bad_text"),
+    ({"video": "a.mp4", "question": "?", "answer": True}, "bad_text"),
+    ({"video": "a.mp4", "question": "?", "answer": 4.5}, "bad_text"),
     ({"video": "a.mp4", "question": "?", "answer": "!", "options": "AB"}, "bad_field"),
     ({"video": "a.mp4", "data_source": 5}, "bad_field"),
     ({"video": "a.mp4", "question": "?", "answer": "!", "t_start": 3, "t_end": 2}, "bad_time"),
@@ -124,6 +126,18 @@ def test_malformed_rows_are_rejected_with_reason_and_line(tmp_path: Path) -> Non
     assert all(r.message for r in records.rejected)
     assert records.rows == len(BAD_ROWS) + 2
     assert [(v.video_id, len(v.qa)) for v in records.videos] == [("good.mp4", 2)]
+
+
+def test_whole_numbers_are_texts(tmp_path: Path) -> None:
+    asked = {"video": "a.mp4", "question": "How many?"}
+    turns = [{"from": "human", "value": "How many?"}, {"from": "gpt", "value": 4}]
+    rows = [
+        {**asked, "answer": 4},
+        {**asked, "answer": 0, "options": [0, -1]},
+        {"video": "a.mp4", "conversations": turns},
+    ]
+    (video,) = read_lines(tmp_path, *rows).videos
+    assert [(qa.answer, qa.options) for qa in video.qa] == [("4", []), ("0", ["0", "-1"]), ("4", [])]
 
 
 JSON = st.recursive(

@@ -252,3 +252,11 @@ def test_odd_types_in_parquet(tmp_path: Path) -> None:
         assert "1 x no_video" in error_of(path)
     pq.write_table(pa.table({"image": ["a.jpg"]}), path)
     assert "no column named video among image" in error_of(path)
+
+
+def test_a_column_of_whole_numbers_is_one_of_texts(tmp_path: Path) -> None:
+    table = pa.table({"video": ["a.mp4"], "question": ["How many?"], "answer": pa.array([4], pa.int64())})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    (tmp_path / "rows.csv").write_text("video,question,answer\na.mp4,How many?,4\n")
+    for name in ("rows.parquet", "rows.csv"):
+        assert [qa.answer for qa in read(tmp_path / name).videos[0].qa] == ["4"]

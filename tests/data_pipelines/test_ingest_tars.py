@@ -246,6 +246,26 @@ def test_hostile_members(tmp_path: Path) -> None:
     assert sorted(tmp_path.parent.rglob("*")) == before
 
 
+def test_dots_in_the_names_of_videos(tmp_path: Path) -> None:
+    members = [
+        ("clip_0.5s.mp4", b"x"),
+        ("clip_0.5s.json", {"question": "What?", "answer": "That."}),
+        ("my.video.one.mp4", b"x"),
+        ("my.json", {"question": "What?", "answer": "That."}),
+        ("good.mp4", b"good"),
+        ("good.left.MP4", b"x"),
+        ("good.depth.npy", b"x"),
+    ]
+    records = read(write_tar(tmp_path / "a.tar", members))
+    assert [video.video_id for video in records.videos] == ["a.tar/good.mp4"]
+    assert problems(records) == [
+        ("a.tar/clip_0.5s.mp4", "dotted_name"),
+        ("a.tar/my.video.one.mp4", "dotted_name"),
+    ]
+    assert "ends at the first dot" in records.rejected[0].message
+    assert records.ignored_files == 3
+
+
 def test_a_file_with_holes_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "x.mp4").open("wb") as file:
         file.truncate(1 << 20)

@@ -246,7 +246,7 @@ def test_shards_must_hold_what_is_kept(tmp_path: Path) -> None:
 # --- what happens meanwhile
 
 
-@pytest.mark.parametrize(("change", "message"), [("new", "changed while"), ("gone", "can't be read any more")])
+@pytest.mark.parametrize(("change", "message"), [("new", "has other content now"), ("gone", "can't be read any more")])
 def test_a_video_that_changed_or_vanished(tmp_path: Path, change: str, message: str) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()

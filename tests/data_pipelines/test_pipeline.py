@@ -65,6 +65,8 @@ def test_a_folder_of_videos(clips: Path, clip_bytes: list[bytes], tmp_path: Path
     assert drops(output) == {}
     assert {row["config_hash"] for row in audit(output)} == {shards.config_hash} == {summary.config_hash}
     assert (summary.videos.input, summary.videos.kept) == (6, 6)
+    times = (output / "report.html").read_text().partition('<h2 id="time">')[2]
+    assert '<td class="n">66</td>' in times  # frames: 6 + 8 + ... + 16
     # 1 frame a second of 0.6 to 1.6 s: one group; at 10 fps 6 to 16 frames: 2, 2, 3, 3, 4, 4 groups
     assert shards.columns["visual_tokens"].tolist() == [144] * 6
 
@@ -92,7 +94,12 @@ def test_annotations_with_bad_rows_and_bad_videos(
         "text.mp4": ["unreadable_container"],
         "empty.mp4": ["empty_file"],
         "gone.mp4": ["not_found"],
-        "copy.mkv": ["duplicate_exact"],
+        "copy.mkv": ["duplicate_exact"],  # its question goes to a/1.mp4
+        "q2": ["unreadable_container"],
+        "q3": ["too_few_frames"],
+        "q4": ["unreadable_container"],
+        "q5": ["empty_file"],
+        "q6": ["not_found"],
     }
     shards = ShardFolder(output / "train")
     asked = {shards.sample(i).video_id: [qa.sample_id for qa in shards.sample(i).qa] for i in range(len(shards))}
@@ -153,7 +160,7 @@ def test_what_any_evaluation_set_has_is_dropped(
     }
     longer = "pruning.decontamination.telling=100"  # words, and 24 in all
     run(make_config(*arguments, f"output={tmp_path / 'out2'}", longer))
-    assert drops(tmp_path / "out2") == {"a/2.mp4": ["leaked_video"]}
+    assert drops(tmp_path / "out2") == {"a/2.mp4": ["leaked_video", "leaked_video"]}  # the video, and its question
 
 
 def test_damaged_frames_are_listed_or_drop_the_video(clips: Path, tmp_path: Path, make_config: MakeConfig) -> None:

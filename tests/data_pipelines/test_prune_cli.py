@@ -55,6 +55,19 @@ def test_relative_paths_and_no_litter(finished: Path) -> None:
     assert "Nothing to do" in again.stdout
 
 
+def test_output_and_scores_within_the_source(clips: Path) -> None:
+    """What a run writes there is no part of its input, nor are files that aren't read."""
+    for said in ("6       6", "Nothing to do"):
+        done = run(clips, "source=.", "output=pruned", "workers=1")
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+        assert "files ignored" not in done.stdout
+        (clips / "notes.txt").write_text("look at b/3 again")
+    sweep = run(clips, "source=.", "output=a/other", "workers=1")
+    assert sweep.returncode == 0, sweep.stderr
+    assert "files ignored, no video by extension" in sweep.stdout  # the notes, and those of the first output
+
+
 def test_a_sweep_of_thresholds_measures_nothing_again(finished: Path, tmp_path: Path) -> None:
     """The six videos have 6 to 16 frames; a policy that keeps nothing doesn't end the sweep."""
     scores = {path: path.stat().st_mtime_ns for path in (finished / "outputs").rglob("*.parquet")}
@@ -147,16 +160,35 @@ def test_a_run_that_is_broken_off_in_any_way_ends_in_the_same_bytes(finished: Pa
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "scores"]
 
 
+def test_a_decoding_process_that_the_kernel_kills_loses_no_video(finished: Path, tmp_path: Path) -> None:
+    """It need not be the fault of its video that memory ran out."""
+    scores, output = tmp_path / "scores", tmp_path / "out"
+    command = [*PRUNE, *ARGUMENTS, f"scores={scores}", f"output={output}"]
+    process = subprocess.Popen(command, cwd=finished, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while len(list(scores.glob("media/*/*"))) < 4:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.kill(child_of(worker_of(process.pid), b"spawn_main"), signal.SIGKILL)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, said
+    assert files(output) == files(finished / "deep" / "er" / "out")
+
+
 def worker_of(driver: int) -> int:
     """The process that Daft started to run a stage."""
+    return child_of(driver, b"udf_worker")
+
+
+def child_of(process: int, mark: bytes) -> int:
+    """The child of a process that has ``mark`` in its command line."""
     for path in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == driver and b"udf_worker" in (path / "cmdline").read_bytes():
+            if parent == process and mark in (path / "cmdline").read_bytes():
                 return int(path.name)
         except OSError:
             continue
-    raise AssertionError("there is no worker")
+    raise AssertionError("there is no such child")
 
 
 def files(output: Path) -> dict[str, bytes]:

@@ -131,6 +131,17 @@ def test_tokens_count_a_video_once() -> None:
         kept(candidates([{}]).drop_columns("text_tokens"), selection(budget=1, unit="tokens"))
 
 
+@pytest.mark.parametrize(("unit", "budget", "expected"), [("samples", 3, 3), ("hours", 0.03, 3), ("tokens", 330, 3)])
+def test_videos_without_questions_cost_what_they_show(unit: str, budget: float, expected: int) -> None:
+    """One sample each, 36 s and 100 tokens; the one with a question has 10 tokens of text, too."""
+    rows = [{"visual_tokens": 100, "task_type": None} for _ in range(4)]
+    table = candidates([{"visual_tokens": 100, "text_tokens": 10}, *rows])
+    assert len(kept(table, selection(budget=budget, unit=unit))) == expected
+    alone = table.slice(1)
+    assert alone["text_tokens"].null_count == 4
+    assert len(kept(alone, selection(budget=1e8, unit=unit))) == 4
+
+
 def test_nothing_to_select_from() -> None:
     empty = candidates([{}]).slice(0, 0)
     for unit in ("samples", "hours"):
@@ -143,6 +154,8 @@ def test_nothing_to_select_from() -> None:
     [
         ({"unit": "days"}, "unit"),
         ({"budget": 0}, "budget"),
+        ({"budget": 0.5}, "budget"),
+        ({"budget": 0.5, "unit": "tokens"}, "budget"),
         ({"max_qa_per_video": 0}, "max_qa_per_video"),
         ({"strata": ["licence"]}, "strata"),
         ({"duration_edges_s": [60, 30]}, "duration_edges_s"),
@@ -153,6 +166,10 @@ def test_nothing_to_select_from() -> None:
 def test_a_value_that_cannot_work_is_named(changes: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=f"pruning.policy.selection.{key}="):
         selection(**changes).check()
+
+
+def test_a_budget_in_hours_may_be_a_fraction() -> None:
+    selection(budget=0.5, unit="hours").check()
 
 
 pools = st.lists(

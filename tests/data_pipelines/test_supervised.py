@@ -34,6 +34,11 @@ def behave(task: tuple[str, int]) -> object:
             os._exit(3)
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "killed_once":
+            marker = Path(os.environ["TOUCHED"], str(number))
+            if not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
         case "allocate":
             return len(bytearray(8 * 2**30))
         case "raise":
@@ -102,6 +107,22 @@ def test_a_bad_task_loses_only_itself() -> None:
             assert outcome.failure is not None
             assert (outcome.failure.reason, outcome.failure.error_class) == bad[name]
             assert outcome.result is None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_task_whose_child_is_killed_is_tried_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """The kernel may have killed it because of other processes; the last task is one of those."""
+    monkeypatch.setenv("TOUCHED", str(tmp_path))
+    tasks = [("killed_once" if n in (1, 4, 6) else "square", n) for n in range(7)]
+    with pool(workers=workers) as unlucky:
+        for _ in range(2):
+            outcomes = list(unlucky.map(tasks))
+            assert [(o.result, o.failure) for o in outcomes] == [(n * n, None) for n in range(7)]
+            assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "4", "6"]
+            for path in tmp_path.iterdir():
+                path.unlink()
 
 
 def test_hanging_tasks_are_ended_at_their_deadline() -> None:
