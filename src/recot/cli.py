@@ -15,7 +15,7 @@ from textwrap import shorten
 
 import torch
 
-from recot.checkpoints.hf_folder import load_video_lm, read_inference
+from recot.checkpoints.hf_folder import DTYPES, load_video_lm, read_inference
 from recot.checkpoints.inference import Inference
 from recot.errors import ConfigError, report_errors
 from recot.inference.ask import LIMITS, Answer, ask, check_question
@@ -42,10 +42,11 @@ def main(arguments: list[str] | None = None) -> None:
 def _add_ask(parser: argparse.ArgumentParser) -> None:
     parser.description = "Answer a question about a video of any length, or about an image."
     parser.add_argument("video", metavar="VIDEO", type=Path, help=f"a video file, or an image ({', '.join(IMAGES)})")
-    parser.add_argument("question", help="in plain words")
+    parser.add_argument("question", help="in plain words; a quarter of what the model reads at most")
     parser.add_argument(
         "--checkpoint", type=Path, default=DEMO_CHECKPOINT, metavar="FOLDER", help="model (default: the tiny demo's)"
     )
+    parser.add_argument("--dtype", choices=DTYPES, help="of the weights while they are used")
     keep = parser.add_mutually_exclusive_group()
     keep.add_argument("--keep", type=float, metavar="RATIO", help="part of the video's tokens that is read, e.g. 0.25")
     keep.add_argument("--budget", type=int, metavar="N", help="video tokens that are read")
@@ -61,17 +62,36 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
 
 
 def _ask(wanted: argparse.Namespace) -> None:
+    with _options_named(wanted):
+        _answer(wanted)
+
+
+@contextmanager
+def _options_named(wanted: argparse.Namespace) -> Iterator[None]:
+    """Errors about a setting of the selector name the option that was typed."""
+    try:
+        yield
+    except ConfigError as error:
+        message = str(error)
+        for option, key in (("keep", "ratio"), ("budget", "budget")):
+            if getattr(wanted, option) is not None:
+                message = message.replace(f"selector.keep.{key}=", f"--{option} ")
+        raise ConfigError(message) from error
+
+
+def _answer(wanted: argparse.Namespace) -> None:
     """What takes no time is checked before the model is loaded."""
     check_question(wanted.question)
     inference = _changed(read_inference(wanted.checkpoint), wanted)
-    still = wanted.video.suffix.lower() in IMAGES
+    image = wanted.video.suffix.lower() in IMAGES
     if wanted.plot is not None:
-        if still:
-            raise ConfigError(f"--plot {wanted.plot}: shows a video over time, but {wanted.video} is an image")
-        _check_writable(wanted.plot)
-    chosen = None if still else choose_frames(wanted.video, inference.sampling, LIMITS)
+        _check_plot(wanted.plot)
+    chosen = None if image else choose_frames(wanted.video, inference.sampling, LIMITS)
+    if wanted.plot is not None and (chosen is None or chosen.still):
+        what = "is an image" if image else "is seen at one frame: set --fps or --max-frames higher"
+        raise ConfigError(f"--plot {wanted.plot}: shows a video over time, but {wanted.video} {what}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model, _ = load_video_lm(wanted.checkpoint, device=device)
+    model, _ = load_video_lm(wanted.checkpoint, dtype=wanted.dtype, device=device)
     answer = ask(
         model,
         wanted.video,
@@ -126,8 +146,10 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_writable(path: Path) -> None:
-    """Before anything is computed: whether a file of this name can be made."""
+def _check_plot(path: Path) -> None:
+    """Before anything is computed: whether a PNG of this name can be made."""
+    if path.suffix.lower() != ".png" and not path.is_dir():
+        raise ConfigError(f"--plot {path}: a PNG is drawn; give a name that ends in .png")
     with _writing(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

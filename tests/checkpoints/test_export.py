@@ -56,6 +56,13 @@ def trained(folder: Path, experiment: str, *overrides: str) -> tuple[Path, Video
         ("selector_finetune", []),
         ("sft_lora", []),
         ("sft_lora", ["stage.lora=null", "stage.train.lora=null", "stage.train.llm=1e-5"]),
+        (
+            "projector_align",
+            [
+                "model.dts._target_=recot.models.mean_pooling.MeanPooling",
+                *(f"~model.dts.{name}" for name in ("heads", "layout", "chunk_groups", "activation_checkpointing")),
+            ],
+        ),
     ],
 )
 def test_every_stage_is_exported_with_its_logits(tmp_path: Path, experiment: str, overrides: list[str]) -> None:
@@ -77,7 +84,7 @@ def plain(model: VideoLM) -> list[str]:
 
 
 def test_adapters_are_exported_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On the base that they were trained on, they make the language model of the stage."""
+    """On the base that they were trained on, they make the language model of the stage. What is there stays."""
     checkpoint, model = trained(tmp_path, "sft_lora")
     main(["adapter", str(checkpoint), str(tmp_path / "adapter")])
     llm = pretrained_llm(name_or_path=str(BACKBONES / "llm"))
@@ -85,6 +92,12 @@ def test_adapters_are_exported_apart(tmp_path: Path, capsys: pytest.CaptureFixtu
     expected, got = lora_parameters(model.llm), lora_parameters(llm)
     assert expected.keys() == got.keys()
     assert all(torch.equal(expected[name], got[name]) for name in expected)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("years of work")
+    with pytest.raises(SystemExit, match="2"):
+        main(["adapter", str(checkpoint), str(tmp_path / "full")])
+    assert "full already exists" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
     without, _ = trained(tmp_path, "projector_align")
     with pytest.raises(SystemExit):
         main(["adapter", str(without), str(tmp_path / "none")])

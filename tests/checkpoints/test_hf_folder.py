@@ -19,6 +19,7 @@ from recot.models.dts import DynamicTokenSynthesizer
 from recot.models.generation import GenerationSettings
 from recot.models.llm import seeded_llm
 from recot.models.lora import LoraSettings, add_lora, lora_parameters, merge
+from recot.models.mean_pooling import MeanPooling
 from recot.models.projector import Projector
 from recot.models.selection import KeepRule
 from recot.models.selector import Selector
@@ -132,6 +133,22 @@ def test_every_argument_of_every_part_comes_back(model: VideoLM, tmp_path: Path)
     assert (tmp_path / "again" / "config.json").read_bytes() == (tmp_path / "unusual" / "config.json").read_bytes()
 
 
+def test_mean_pooling_comes_back_with_equal_logits(tmp_path: Path) -> None:
+    pooling = randomised(tiny_video_lm(dts=MeanPooling(width=64)))
+    save_video_lm(pooling, tmp_path / "model", INFERENCE)
+    loaded, _ = load_video_lm(tmp_path / "model")
+    assert isinstance(loaded.dts, MeanPooling)
+    assert torch.equal(logits(loaded), logits(pooling))
+
+
+def test_folders_from_before_there_were_kinds_of_compressors_load(
+    model: VideoLM, sharded: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(sharded, tmp_path / "old")
+    change(folder, lambda c: c["dts"].pop("kind"))
+    assert torch.equal(logits(load_video_lm(folder)[0]), logits(model))
+
+
 def test_baseline_selectors_come_back(tmp_path: Path) -> None:
     save_video_lm(tiny_video_lm(selector=BaselineSelector(kind="first_k")), tmp_path / "model", INFERENCE)
     loaded, _ = load_video_lm(tmp_path / "model")
@@ -224,8 +241,42 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown keep": (lambda f: change(f, lambda c: c["keep"].update(share=1)), r"keep: .*'share'"),
     "impossible keep": (lambda f: change(f, lambda c: c["keep"].update(ratio=7, budget=None)), r"ratio=7"),
     "impossible field": (lambda f: change(f, lambda c: c["llm"].update(hidden_size="wide")), r"llm: .*hidden_size"),
+    "no tokens": (
+        lambda f: change(f, lambda c: c.update(max_tokens=0)),
+        r"config\.json: model\.max_tokens=0: .*from 1",
+    ),
+    "words for tokens": (lambda f: change(f, lambda c: c.update(max_tokens="many")), r"config\.json: .*='many'"),
     "impossible layers": (lambda f: change(f, lambda c: c["vision_encoder"].update(layers=9)), r"give 1\.\.4"),
-    "a frame without width": (lambda f: change(f, lambda c: c.update(frame_size=[64])), r"value of another kind"),
+    "a frame without width": (lambda f: change(f, lambda c: c.update(frame_size=[64])), r"config\.json: frame_size="),
+    "a frame of nothing": (lambda f: change(f, lambda c: c.update(frame_size=[0, 0])), r"frame_size=\[0, 0\]"),
+    "less than nothing": (lambda f: change(f, lambda c: c.update(frame_size=[-4, 64])), r"frame_size=\[-4, 64\]"),
+    "no grid": (lambda f: change(f, lambda c: c["vision_encoder"].update(grid=0)), r"vision_encoder: grid=0"),
+    "no frames at once": (
+        lambda f: change(f, lambda c: c["vision_encoder"].update(chunk_frames=0)),
+        r"vision_encoder: chunk_frames=0",
+    ),
+    "no groups at once": (lambda f: change(f, lambda c: c["dts"].update(chunk_groups=0)), r"dts: chunk_groups=0"),
+    "no groups scored": (
+        lambda f: change(f, lambda c: c["selector"].update(chunk_groups=0)),
+        r"selector: chunk_groups=0",
+    ),
+    "no heads": (
+        lambda f: change(f, lambda c: c["llm"].update(num_attention_heads=0)),
+        r"config\.json, llm: num_attention_heads=0",
+    ),
+    "no heads of the tower": (
+        lambda f: change(f, lambda c: c["vision_encoder"]["config"].update(num_attention_heads=0)),
+        r"vision_encoder\.config: num_attention_heads=0",
+    ),
+    "another compressor": (lambda f: change(f, lambda c: c["dts"].update(kind="max")), r"dts: kind='max'"),
+    "a string for a list": (
+        lambda f: change(f, lambda c: c.update(stop_strings="ab"), "generation_config.json"),
+        r"generation_config\.json: stop_strings='ab'",
+    ),
+    "no tokenizer config": (
+        lambda f: (f / "tokenizer_config.json").unlink(),
+        r"folder/tokenizer_config\.json: missing",
+    ),
     "words for a number": (
         lambda f: change(f, lambda c: c.update(temperature="hot"), "generation_config.json"),
         r"generation_config\.json, has a value of another kind",

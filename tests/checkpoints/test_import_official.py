@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
+from recot.checkpoints import export
 from recot.checkpoints.architecture import video_lm_without_weights
 from recot.checkpoints.hf_folder import load_video_lm
 from recot.checkpoints.import_official import from_official, import_official
@@ -126,6 +127,21 @@ def test_half_precision_from_frames_to_a_reply(tmp_path: Path) -> None:
     assert choice is not None
     assert choice.selection.kept.sum() == int(2 * 144 * 0.845) // 16 * 16
     assert set(model.llm.generation_config.eos_token_id) == {99}
+
+
+def test_half_precision_may_become_another_on_import(official: Path, tmp_path: Path) -> None:
+    import_official(official, tmp_path / "model", dtype="bfloat16", vision=SMALL_VISION)
+    model, _ = load_video_lm(tmp_path / "model")
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    state = random_state(official_keys(small_config(32), vision=SMALL_VISION, tower=OLD), 0)
+    assert torch.equal(model.head(), state["model.embed_tokens.weight"].bfloat16())
+
+
+def test_the_command_passes_its_dtype_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+    monkeypatch.setattr(export, "import_official", lambda *_, **settings: given.update(settings))
+    export.main(["import-official", "DIR", "OUT", "--dtype", "float32"])
+    assert given == {"dtype": "float32"}
 
 
 WINDOWS = "model.WindowTimeToTokenAttention"

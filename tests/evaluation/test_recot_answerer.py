@@ -141,6 +141,26 @@ def test_frames_of_the_evidence_alone_and_of_all_but_it(model: VideoLM, items: l
     assert refused.value.reason == "no_frame"
 
 
+def test_a_single_frame_is_what_ask_shows_of_it(model: VideoLM, suite: TinyWorld, items: list[Item]) -> None:
+    """An image, as in training, of which every selector keeps everything."""
+    item, sampling = items[0], FrameSampling(count=1)
+    theirs = ask(
+        model,
+        item.video,
+        choose_frames(item.video, sampling),
+        suite.prompt(item, ()).user,
+        frame_size=INFERENCE.frame_size,
+        rule=INFERENCE.keep,
+        settings=INFERENCE.generation,
+    )
+    for control in (Control(), Control(selector="uniform"), CONTROLS["single_frame"], CONTROLS["blank_video"]):
+        ours = answer(model, suite, item, control, sampling=sampling)
+        seen = {name: ours.saw[name] for name in ("frames", "tokens_seen", "tokens_kept")}
+        assert seen == {"frames": 1, "tokens_seen": 64, "tokens_kept": 64}
+        assert "timeline" not in ours.saw
+        assert ours.reply == theirs.reply.text or control.video == "blank"
+
+
 def test_other_selectors_keep_as_many_tokens_of_their_own_choice(
     model: VideoLM, suite: TinyWorld, items: list[Item]
 ) -> None:

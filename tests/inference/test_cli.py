@@ -14,13 +14,16 @@ import torch
 from PIL import Image
 
 from recot import cli
+from recot.batch import VideoBatch
+from recot.inference.ask import Answer, ask
 from recot.inference.moments import KeptGroups
 from recot.inference.picture import thumbnails
 from recot.inference.video import choose_frames
 from recot.models.generation import GenerationSettings, Reply
 from recot.models.selection import KeepRule
 from recot.models.video_input import VisualInput
-from recot.models.video_lm import Choice
+from recot.models.video_lm import Choice, VideoLM
+from recot.stages.questions import visuals_of
 from recot.video_io import FrameSampling, VideoLimits, decode
 from tests.models.tiny_video_lm import sample, tiny_video_lm
 
@@ -84,6 +87,22 @@ def test_options_replace_the_checkpoint_s_settings(
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_are_used_in_the_dtype_that_is_asked_for(
+    capsys: pytest.CaptureFixture[str], clip: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    used: list[torch.dtype] = []
+
+    def watched(model: VideoLM, *arguments: object, **settings: object) -> Answer:
+        used.extend({parameter.dtype for parameter in model.parameters()})
+        return ask(model, *arguments, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cli, "ask", watched)
+    found = ask_json(capsys, clip, QUESTION, "--checkpoint", checkpoint, "--dtype", dtype)
+    assert used == [getattr(torch, dtype)]
+    assert (found["tokens_seen"], found["tokens_kept"]) == (256, 64)
+
+
 def test_a_terminal_shows_the_answer_and_what_it_rests_on(clip: Path, checkpoint: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "recot.cli", "ask", str(clip), QUESTION, "--checkpoint", str(checkpoint)]
     plot = tmp_path / "made" / "plot.png"
@@ -129,6 +148,29 @@ def test_an_image_is_asked_about_whole(
     assert found["answer"] == reply.text
     cli.main(["ask", str(tmp_path / "frame.PNG"), QUESTION, "--checkpoint", str(checkpoint)])
     assert "tokens   64 of 64 kept, of 1 frames" in capsys.readouterr().out
+
+
+def test_one_frame_of_a_video_is_asked_about_as_training_shows_it(
+    capsys: pytest.CaptureFixture[str], clip: Path, checkpoint: Path
+) -> None:
+    """Whatever sampling leaves but one; in training, what has one frame is an image."""
+    decoded = decode(clip, [0], (64, 64))
+    batch = VideoBatch(
+        frames=torch.from_numpy(decoded.frames).expand(1, 4, 64, 64, 3),
+        features=None,
+        valid=torch.tensor([[True, False, False, False]]),
+        times_s=torch.from_numpy(decoded.times_s).expand(1, 4),
+        sample=torch.zeros(1, dtype=torch.int64),
+        keys=["clip"],
+        seeds=[0],
+    )
+    (trained,) = visuals_of(batch)
+    settings = GenerationSettings(max_new_tokens=8)
+    reply, choice = tiny_video_lm().generate([trained], sample(QUESTION, (0,)), KeepRule(ratio=0.25), settings)
+    assert choice is None
+    found = ask_json(capsys, clip, QUESTION, "--checkpoint", checkpoint, "--max-frames", 1)
+    assert found["answer"] == reply.text
+    assert (found["frames"], found["tokens_seen"], found["tokens_kept"], found["moments"]) == (1, 64, 64, [])
 
 
 def test_typed_placeholders_are_plain_text(

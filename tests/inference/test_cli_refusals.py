@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from recot import cli
+from recot.models.lora import LoraSettings, add_lora, save_adapter
+from tests.models.tiny_video_lm import tiny_video_lm
 
 Refused = Callable[..., str]
 
@@ -67,13 +69,21 @@ def test_questions_that_cannot_be_asked(refused: Refused) -> None:
     assert "not valid" in refused(question="what is \udcff?")
 
 
+@pytest.mark.parametrize("word", ["red ", "unheard-of "])
+def test_a_question_of_10_000_words_is_refused_by_the_demo(refused: Refused, word: str) -> None:
+    """Also of words that are one token each, which would leave some room for a video."""
+    said = refused(question=word * 10_000, model=cli.DEMO_CHECKPOINT)
+    assert "only 8192 are left to it, a quarter of the 32768 that the model reads" in said
+    assert "ask a shorter question" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--budget", 0), "budget=0"),
-        (("--keep", 0), r"ratio=0.0"),
-        (("--keep", 2), r"ratio=2.0"),
-        (("--keep", "nan"), r"ratio=nan"),
+        (("--budget", 0), "error: --budget 0: must be"),
+        (("--keep", 0), "error: --keep 0.0: must be"),
+        (("--keep", 2), "error: --keep 2.0: must be"),
+        (("--keep", "nan"), "error: --keep nan: must be"),
         (("--keep", 0.5, "--budget", 4), "not allowed with"),
         (("--fps", 0), "fps must be a positive number"),
         (("--max-frames", 0), "max_frames must be"),
@@ -115,12 +125,35 @@ def test_checkpoints_that_are_not_whole(
     assert "demo: no such folder" in capsys.readouterr().err
 
 
+def test_what_is_no_model_yet_says_how_it_becomes_one(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "final.ckpt").write_bytes(b"")
+    assert "`python -m recot.checkpoints.export stage" in refused(model=tmp_path / "final.ckpt")
+    settings = LoraSettings(rank=2, alpha=4.0, targets=["q_proj"], dropout=0.0, use_rslora=False, use_dora=False)
+    llm = tiny_video_lm().llm
+    add_lora(llm, settings, seed=0)
+    save_adapter(llm, tmp_path / "adapter")
+    said = refused(model=tmp_path / "adapter")
+    assert "adapter: LoRA adapters alone, which need the model that they were trained with" in said
+    assert "export stage" in said
+
+
+def test_a_budget_without_room_for_a_group_names_the_option(refused: Refused, checkpoint: Path, tmp_path: Path) -> None:
+    grouped = shutil.copytree(checkpoint, tmp_path / "grouped")
+    config = json.loads((grouped / "config.json").read_text())
+    config["keep"]["level"] = "group"
+    (grouped / "config.json").write_text(json.dumps(config))
+    assert "error: --budget 3 has no room for one group" in refused("--budget", 3, model=grouped)
+
+
 def test_plots_that_cannot_be_written(refused: Refused, clip: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for path in (tmp_path / "file" / "plot.png", tmp_path):
         assert f"--plot {path}: no file can be written there" in refused("--plot", path)
     Image.new("RGB", (64, 64)).save(tmp_path / "image.jpg")
     assert "is an image" in refused("--plot", tmp_path / "plot.png", video=tmp_path / "image.jpg")
+    assert "is seen at one frame" in refused("--plot", tmp_path / "plot.png", "--max-frames", 1)
+    for name in ("plot.jpg", "plot"):
+        assert "give a name that ends in .png" in refused("--plot", tmp_path / name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "image.jpg"]
 
 

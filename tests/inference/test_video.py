@@ -11,7 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from recot.checkpoints.hf_folder import load_video_lm
+from recot.cli import DEMO_CHECKPOINT
 from recot.errors import DataError, VideoError
+from recot.inference.ask import question_sample
 from recot.inference.video import choose_frames, read_image, read_video
 from recot.models.preprocess import resize_bicubic
 from recot.models.video_input import VisualInput
@@ -34,6 +37,7 @@ def model() -> VideoLM:
         (FrameSampling(fps=8.0, max_frames=30), [i * 64 // 30 for i in range(30)] + [61, 61]),
         (FrameSampling(stride=9), [0, 9, 18, 27, 36, 45, 54, 63]),
         (FrameSampling(count=1), [0, 0, 0, 0]),
+        (FrameSampling(count=5, max_frames=1), [0, 0, 0, 0]),
     ],
 )
 @torch.no_grad()
@@ -42,12 +46,29 @@ def test_pieces_equal_the_whole_at_any_size(
 ) -> None:
     decoded = decode(clip, shown, SIZE)
     frames = torch.from_numpy(decoded.frames).view(-1, 4, *SIZE, 3)
-    expected = model.compress([VisualInput(times_s=torch.zeros(len(frames), 4), frames=frames)])[0]
+    still = len(set(shown)) == 1
+    expected = model.compress([VisualInput(times_s=torch.zeros(len(frames), 4), frames=frames, still=still)])[0]
     for chunk_frames in (4, 16, 64):
         visual = read_video(model, clip, choose_frames(clip, sampling), frame_size=SIZE, chunk_frames=chunk_frames)
         assert visual.times_s.flatten().tolist() == [n / 8 for n in shown]
+        assert visual.still is still
         assert visual.tokens is not None
         torch.testing.assert_close(visual.tokens, expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_frame_that_is_chosen_several_times_is_one_image(model: VideoLM, tmp_path: Path) -> None:
+    """A video of one frame, sampled more often than it changes."""
+    path = tmp_path / "one.mp4"
+    path.write_bytes(encode_mp4(iter([np.full((64, 64, 3), 90, dtype=np.uint8)]), size=64, fps=1.0))
+    chosen = choose_frames(path, FrameSampling(count=9))
+    assert chosen.indices.tolist() == [0] * 9
+    visual = read_video(model, path, chosen, frame_size=SIZE)
+    frames = torch.from_numpy(decode(path, [0] * 4, SIZE).frames)[None]
+    (expected,) = model.compress([VisualInput(times_s=torch.zeros(1, 4), frames=frames, still=True)])
+    assert visual.still
+    assert visual.tokens is not None
+    torch.testing.assert_close(visual.tokens, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_piece_is_made_of_whole_groups(model: VideoLM, clip: Path) -> None:
@@ -95,6 +116,19 @@ def moving_dot(frames: int) -> bytes:
             yield picture
 
     return encode_mp4(pictures(), size=64, fps=60.0, preset="ultrafast", gop=250)
+
+
+def test_the_demo_has_room_for_8192_frames_and_a_question() -> None:
+    """At the share that it keeps, with each group's time; and for a reply as long as it gives."""
+    model, inference = load_video_lm(DEMO_CHECKPOINT)
+    shown = VisualInput(
+        times_s=torch.arange(8192, dtype=torch.float64).view(-1, 4) / 8,
+        tokens=torch.zeros(2048, 16, model.projector.llm_width),
+    )
+    asked = question_sample(model, "Which of these objects is shown in the video: red circle or blue square?")
+    packed, _ = model.prepare([shown], [asked], [inference.keep])
+    assert packed.embeddings.shape[1] > 2048 * (16 // 4 + 1)
+    assert packed.embeddings.shape[1] + inference.generation.max_new_tokens <= model.max_tokens
 
 
 def test_8192_frames_take_the_memory_of_a_piece(tmp_path: Path) -> None:

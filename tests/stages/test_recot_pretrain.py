@@ -136,6 +136,11 @@ def test_files_that_are_not_checkpoints(tmp_path: Path, content: bytes | None, m
         read_checkpoint(path)
 
 
+def test_a_folder_is_told_to_be_deepspeed_s(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a folder, as trainer=deepspeed writes"):
+        read_checkpoint(tmp_path)
+
+
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[Any, ...]:

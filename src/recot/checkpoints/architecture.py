@@ -1,6 +1,6 @@
 """What a ``VideoLM`` is made of, as plain values in config.json, and the model made of these again, without weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -9,9 +9,10 @@ from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM, SiglipVisionConfig, SiglipVisionModel
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
-from recot.checkpoints.fields import require_fields
-from recot.errors import DataError
+from recot.checkpoints.fields import require_counts, require_fields
+from recot.errors import ConfigError, DataError
 from recot.models.dts import DynamicTokenSynthesizer
+from recot.models.mean_pooling import MeanPooling
 from recot.models.projector import Projector
 from recot.models.selector import Selector
 from recot.models.selector_baselines import BaselineSelector
@@ -52,13 +53,41 @@ LLM_FIELDS = (
     "eos_token_id",
     "pad_token_id",
 )
+_COUNTS = frozenset(
+    {
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "num_channels",
+        "image_size",
+        "patch_size",
+        "vocab_size",
+        "max_position_embeddings",
+        "layers",
+        "grid",
+        "chunk_frames",
+        "chunk_groups",
+        "width",
+        "llm_width",
+        "heads",
+        "group_size",
+        "depth",
+        "pool_stride",
+        "time_tokens",
+    }
+)
+"""Fields of any section that are whole numbers from 1 up."""
+SYNTHESIZER, MEAN_POOLING = "dynamic_token_synthesizer", "mean_pooling"
+"""Kinds of the section ``dts``."""
 ARCHITECTURE_FIELDS = ("vision_encoder", "dts", "projector", "selector", "llm", "query", "max_tokens")
 
 
 def architecture_of(model: VideoLM) -> dict[str, Any]:
     """The sections of config.json, one a part, with the arguments that make it."""
     vision: Any = model.vision_encoder
-    dts, projector = model.dts, model.projector
+    projector = model.projector
     return {
         "vision_encoder": {
             "config": {name: getattr(vision.config, name) for name in VISION_FIELDS},
@@ -66,13 +95,7 @@ def architecture_of(model: VideoLM) -> dict[str, Any]:
             "grid": vision.grid,
             "chunk_frames": vision.chunk_frames,
         },
-        "dts": {
-            "width": dts.width,
-            "heads": dts.heads,
-            "group_size": dts.group_size,
-            "layout": dts.layout,
-            "chunk_groups": dts.chunk_groups,
-        },
+        "dts": _dts_fields(model.dts),
         "projector": {
             "width": projector.width,
             "llm_width": projector.llm_width,
@@ -109,16 +132,19 @@ def video_lm_without_weights(architecture: dict[str, Any], *, tokenizer: Any, at
             raise DataError(f"{where}, {name}: {error}. Give the config.json that came with the model.") from error
 
     with torch.device("meta"):
-        return VideoLM(
-            vision_encoder=made("vision_encoder", _vision_encoder),
-            dts=made("dts", _dts),
-            projector=made("projector", _projector),
-            selector=made("selector", _selector),
-            llm=made("llm", lambda section, at: _llm(section, at, attention)),
-            tokenizer=tokenizer,
-            query=architecture["query"],
-            max_tokens=architecture["max_tokens"],
-        )
+        parts = {
+            "vision_encoder": made("vision_encoder", _vision_encoder),
+            "dts": made("dts", _dts),
+            "projector": made("projector", _projector),
+            "selector": made("selector", _selector),
+            "llm": made("llm", lambda section, at: _llm(section, at, attention)),
+        }
+        try:
+            return VideoLM(
+                **parts, tokenizer=tokenizer, query=architecture["query"], max_tokens=architecture["max_tokens"]
+            )
+        except ConfigError as error:
+            raise DataError(f"{where}: {error}. Correct it there, or export the model again.") from error
 
 
 def compute_buffers(model: VideoLM, device: torch.device) -> None:
@@ -131,21 +157,49 @@ def compute_buffers(model: VideoLM, device: torch.device) -> None:
 
 
 def _vision_encoder(section: Any, where: str) -> FrozenVisionEncoder:
-    require_fields(section, ("config", "layers", "grid", "chunk_frames"), where=where)
-    config = require_fields(section["config"], VISION_FIELDS, where=f"{where}.config")
+    _section(section, ("config", "layers", "grid", "chunk_frames"), where)
+    config = _section(section["config"], VISION_FIELDS, f"{where}.config")
     tower = SiglipVisionModel(SiglipVisionConfig(**config, vision_use_head=False))
     return FrozenVisionEncoder(
         tower, layers=section["layers"], grid=section["grid"], chunk_frames=section["chunk_frames"]
     )
 
 
-def _dts(section: Any, where: str) -> DynamicTokenSynthesizer:
+def _section(section: Any, names: Collection[str], where: str) -> dict[str, Any]:
+    """One that has exactly these fields, and counts that are possible."""
+    fields = require_fields(section, names, where=where)
+    require_counts(fields, [name for name in names if name in _COUNTS], where=where)
+    return fields
+
+
+def _dts_fields(dts: nn.Module) -> dict[str, Any]:
+    if isinstance(dts, MeanPooling):
+        return {"kind": MEAN_POOLING, "width": dts.width}
+    assert isinstance(dts, DynamicTokenSynthesizer)
+    return {
+        "kind": SYNTHESIZER,
+        "width": dts.width,
+        "heads": dts.heads,
+        "group_size": dts.group_size,
+        "layout": dts.layout,
+        "chunk_groups": dts.chunk_groups,
+    }
+
+
+def _dts(section: Any, where: str) -> nn.Module:
+    # Folders that were written before there were kinds name none.
+    arguments = dict(section)
+    kind = arguments.pop("kind", SYNTHESIZER)
+    if kind == MEAN_POOLING:
+        return MeanPooling(**_section(arguments, ("width",), where))
+    if kind != SYNTHESIZER:
+        raise DataError(f"{where}: kind={kind!r}, but only {SYNTHESIZER} and {MEAN_POOLING} are known")
     names = ("width", "heads", "group_size", "layout", "chunk_groups")
-    return DynamicTokenSynthesizer(**require_fields(section, names, where=where))
+    return DynamicTokenSynthesizer(**_section(arguments, names, where))
 
 
 def _projector(section: Any, where: str) -> Projector:
-    return Projector(**require_fields(section, ("width", "llm_width", "depth", "pool_stride"), where=where))
+    return Projector(**_section(section, ("width", "llm_width", "depth", "pool_stride"), where))
 
 
 def _selector_fields(selector: nn.Module) -> dict[str, Any]:
@@ -167,11 +221,11 @@ def _selector(section: Any, where: str) -> nn.Module:
     if section["kind"] != "query_aware":
         return BaselineSelector(**require_fields(section, ("kind",), where=where))
     names = ("kind", "width", "heads", "layout", "gradient", "time_tokens", "chunk_groups")
-    arguments = dict(require_fields(section, names, where=where))
+    arguments = dict(_section(section, names, where))
     del arguments["kind"]
     return Selector(**arguments)
 
 
 def _llm(section: Any, where: str, attention: str) -> Qwen2ForCausalLM:
-    config = require_fields(section, LLM_FIELDS, where=where)
+    config = _section(section, LLM_FIELDS, where)
     return Qwen2ForCausalLM(Qwen2Config(**config, attn_implementation=attention))

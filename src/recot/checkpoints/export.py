@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from recot.checkpoints.from_run import video_lm_of_run
-from recot.checkpoints.hf_folder import save_video_lm
+from recot.checkpoints.hf_folder import DTYPES, save_video_lm
 from recot.checkpoints.import_official import import_official
 from recot.errors import DataError, report_errors
 from recot.models.generation import GenerationSettings
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = _parser().parse_args(arguments)
     with report_errors():
         if wanted.what == "import-official":
-            import_official(wanted.source, wanted.out)
+            import_official(wanted.source, wanted.out, dtype=wanted.dtype)
         elif wanted.what == "adapter":
             _export_adapter(wanted)
         else:
@@ -56,7 +56,7 @@ def _export_adapter(wanted: argparse.Namespace) -> None:
         raise DataError(
             f"{wanted.source}: its stage trained without adapters (stage.lora: null). Export it as a stage."
         )
-    save_adapter(model.llm, wanted.out)
+    save_adapter(model.llm, wanted.out, replace=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,13 +71,14 @@ def _parser() -> argparse.ArgumentParser:
         kind.add_argument("--vision-encoder", metavar="FOLDER", help="where the vision encoder trained on is now")
     stage.add_argument(
         "--dtype",
-        choices=("float32", "bfloat16", "float16"),
+        choices=DTYPES,
         help="of all weights; by default each keeps its own, and a language model with merged adapters is float32",
     )
     stage.add_argument("--max-new-tokens", type=int, default=256, help="longest reply (default %(default)s)")
     official = kinds.add_parser("import-official", help="from the released Video-XL-Pro checkpoint")
     official.add_argument("source", type=Path, metavar="DIR", help="with config.json, safetensors and tokenizer")
     official.add_argument("out", type=Path, metavar="OUT", help="folder to make")
+    official.add_argument("--dtype", choices=DTYPES, help="of all weights; by default each keeps its own")
     return parser
 
 

@@ -1,7 +1,7 @@
 """JSON files of a model's folder, read with nothing missing and nothing unknown."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +42,17 @@ def require_fields(section: Any, names: Collection[str], *, where: str) -> dict[
             "or changed: export the model again."
         )
     return section
+
+
+def require_counts(section: Mapping[str, Any], names: Collection[str], *, where: str) -> None:
+    """See that fields of a section are whole numbers from 1 up.
+
+    Raises:
+        DataError: naming one that isn't.
+    """
+    for name in names:
+        if type(section[name]) is not int or section[name] < 1:
+            raise DataError(
+                f"{where}: {name}={section[name]!r}, but it must be a whole number from 1 up. Correct it there, or "
+                "export the model again."
+            )

@@ -15,6 +15,7 @@ from recot.models.dts import DynamicTokenSynthesizer
 from recot.models.generation import GenerationSettings
 from recot.models.llm import pretrained_llm, seeded_llm
 from recot.models.lora import LoraSettings, add_lora, merge
+from recot.models.mean_pooling import MeanPooling
 from recot.models.projector import Projector
 from recot.models.selection import KeepRule
 from recot.models.selector import Selector
@@ -31,6 +32,7 @@ _KNOWN: dict[str, Callable[..., Any]] = {
     "recot.models.llm.pretrained_llm": pretrained_llm,
     "recot.models.llm.seeded_llm": seeded_llm,
     "recot.models.lora.LoraSettings": LoraSettings,
+    "recot.models.mean_pooling.MeanPooling": MeanPooling,
     "recot.models.projector.Projector": Projector,
     "recot.models.selection.KeepRule": KeepRule,
     "recot.models.selector.Selector": Selector,

@@ -37,6 +37,9 @@ from recot.models.video_lm import VideoLM
 
 MODEL_TYPE = "recot_video_lm"
 SHARD_BYTES = 5_000_000_000
+DTYPES = ("float32", "bfloat16", "float16")
+"""What commands can convert weights to."""
+ADAPTER_CONFIG = "adapter_config.json"
 _EMBEDDING, _HEAD = "llm.model.embed_tokens.weight", "llm.lm_head.weight"
 
 
@@ -159,8 +162,14 @@ def read_tokenizer(folder: Path) -> Any:
     """The tokenizer of a model's folder.
 
     Raises:
-        DataError: if there is none.
+        DataError: if there is none, or not all of it.
     """
+    if not (folder / "tokenizer_config.json").is_file():
+        # Without it, transformers makes up another kind of tokenizer and its special tokens.
+        raise DataError(
+            f"{folder}/tokenizer_config.json: missing, so there is no tokenizer that can be relied on. Copy it from "
+            "where the model is from."
+        )
     try:
         # An empty config: transformers would look up the folder's own kind of model, which it doesn't know.
         return AutoTokenizer.from_pretrained(str(folder), config=PreTrainedConfig(), trust_remote_code=False)
@@ -185,7 +194,23 @@ def require_ids_fit(tokenizer: Any, vocabulary: int, folder: Path) -> None:
         )
 
 
+def _require_model(folder: Path) -> None:
+    """Name what is easily taken for a model's folder."""
+    export = "python -m recot.checkpoints.export stage"
+    if folder.is_file():
+        raise DataError(
+            f"{folder}: a file, not a model's folder. A stage's checkpoint has to be exported first: "
+            f"`{export} {folder} OUT`; then give OUT."
+        )
+    if (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").exists():
+        raise DataError(
+            f"{folder}: LoRA adapters alone, which need the model that they were trained with. Export the whole model "
+            f"from the checkpoint that they are of: `{export} CHECKPOINT OUT`; then give OUT."
+        )
+
+
 def _read_configs(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    _require_model(folder)
     config = read_json(folder / "config.json")
     kind = config.get("model_type")
     if kind != MODEL_TYPE:

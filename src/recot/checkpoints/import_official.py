@@ -28,13 +28,19 @@ _PROJECTOR, _WINDOWS, _TEXT = "model.mm_projector.", "model.WindowTimeToTokenAtt
 
 
 def import_official(
-    source: Path, target: Path, *, vision: dict[str, Any] | None = None, shard_bytes: int = SHARD_BYTES
+    source: Path,
+    target: Path,
+    *,
+    dtype: str | None = None,
+    vision: dict[str, Any] | None = None,
+    shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Convert a released checkpoint. Weights keep the dtype that they have.
+    """Convert a released checkpoint.
 
     Args:
         source: folder with config.json, safetensors and the tokenizer.
         target: folder to make.
+        dtype: torch dtype name of all weights; None for those that they have.
         vision: fields of ``SiglipVisionConfig``; None for the release's own tower.
         shard_bytes: size of a weights file.
 
@@ -47,10 +53,12 @@ def import_official(
     architecture = official_architecture(config, vision=vision, where=source / "config.json")
     tokenizer = read_tokenizer(source)
     require_ids_fit(tokenizer, architecture["llm"]["vocab_size"], source)
-    weights = read_weights(source)
+    weights = from_official(read_weights(source), config, architecture, where=source)
+    if dtype is not None:
+        weights = {name: tensor.to(getattr(torch, dtype)) for name, tensor in weights.items()}
     write_model_folder(
         target,
-        weights=from_official(weights, config, architecture, where=source),
+        weights=weights,
         architecture=architecture,
         tokenizer=tokenizer,
         inference=official_inference(vision),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from recot.checkpoints.fields import require_fields
-from recot.errors import DataError, RecotError
+from recot.errors import ConfigError, DataError
 from recot.models.generation import GenerationSettings
 from recot.models.selection import KeepRule
 from recot.video_io import FrameSampling
@@ -62,31 +62,49 @@ def parse_inference(config: dict[str, Any], generation: dict[str, Any], *, folde
     """Settings of the contents of a folder's config.json and generation_config.json.
 
     Raises:
-        DataError: if fields are missing or unknown.
-        ConfigError: if a value is impossible.
+        DataError: if fields are missing or unknown, or a value is impossible.
     """
     sampling = require_fields(
         config["sampling"], tuple(FrameSampling.__dataclass_fields__), where=f"{folder}/config.json, sampling"
     )
     keep = require_fields(config["keep"], tuple(KeepRule.__dataclass_fields__), where=f"{folder}/config.json, keep")
     said = require_fields(generation, _GENERATION_FIELDS, where=f"{folder}/generation_config.json")
+    stops = said["stop_strings"]
+    if not isinstance(stops, list | None):
+        raise DataError(
+            f"{folder}/generation_config.json: stop_strings={stops!r}, but it must be null or a list of strings"
+        )
     try:
-        height, width = (int(side) for side in config["frame_size"])
         return Inference(
-            frame_size=(height, width),
+            frame_size=_frame_size(config["frame_size"], f"{folder}/config.json"),
             sampling=FrameSampling(**sampling),
             keep=KeepRule(**keep),
             generation=GenerationSettings(
                 max_new_tokens=said["max_new_tokens"],
                 temperature=said["temperature"] if said["do_sample"] else 0.0,
                 top_p=said["top_p"] if said["do_sample"] else 1.0,
-                stop=tuple(said["stop_strings"] or ()),
+                stop=tuple(stops or ()),
             ),
         )
-    except RecotError:
+    except ConfigError as error:
+        raise DataError(
+            f"{folder}: a value in config.json or generation_config.json is impossible: {error}. Correct it there, or "
+            "export the model again."
+        ) from error
+    except DataError:
         raise
     except (TypeError, ValueError) as error:
         raise DataError(
             f"{folder}: frame_size, sampling or keep in config.json, or generation_config.json, has a value of another "
             f"kind ({error}). Export the model again."
         ) from error
+
+
+def _frame_size(sides: Any, where: str) -> tuple[int, int]:
+    if not isinstance(sides, list) or len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
+        raise DataError(
+            f"{where}: frame_size={sides!r}, but it must be height and width in pixels, e.g. [64, 64]. Correct it "
+            "there, or export the model again."
+        )
+    height, width = sides
+    return height, width

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import Qwen2Config
 
-from recot.checkpoints.architecture import LLM_FIELDS
+from recot.checkpoints.architecture import LLM_FIELDS, SYNTHESIZER
 from recot.checkpoints.inference import Inference
 from recot.errors import DataError
 from recot.grouping import GROUP_SIZE
@@ -76,7 +76,14 @@ def official_architecture(config: dict[str, Any], *, vision: dict[str, Any], whe
             "grid": GRID,
             "chunk_frames": 60,
         },
-        "dts": {"width": width, "heads": 1, "group_size": GROUP_SIZE, "layout": "official", "chunk_groups": 8},
+        "dts": {
+            "kind": SYNTHESIZER,
+            "width": width,
+            "heads": 1,
+            "group_size": GROUP_SIZE,
+            "layout": "official",
+            "chunk_groups": 8,
+        },
         "projector": {
             "width": width,
             "llm_width": llm_width,

@@ -14,6 +14,12 @@ def require_checkpoint(path: Path) -> None:
     Raises:
         DataError: if it isn't.
     """
+    if path.is_dir():
+        raise DataError(
+            f"{path}: a folder, as trainer=deepspeed writes its checkpoints. Make one file of it with "
+            "lightning.pytorch.utilities.deepspeed.convert_zero_checkpoint_to_fp32_state_dict, or train with "
+            "trainer=fsdp."
+        )
     if not path.is_file():
         raise DataError(
             f"{path}: no checkpoint there. Checkpoints of a run are in its folder under checkpoints/*.ckpt."

@@ -95,8 +95,8 @@ class RecotAnswerer:
             reply, how = self._reply(item, packed)
         saw = {
             "frames": 0 if shown is None else len(shown.times_s),
-            "tokens_seen": 0,
-            "tokens_kept": 0,
+            # Of an image, all; of a video, what the selector chose.
+            **dict.fromkeys(("tokens_seen", "tokens_kept"), 0 if shown is None else shown.tokens[..., 0].numel()),
             "prompt_tokens": packed.embeddings.shape[1],
             **how,
             **({} if choice is None else self._kept(item, choice)),
@@ -121,10 +121,10 @@ class RecotAnswerer:
             torch.cat([labels, torch.full((len(begun),), IGNORED)]),
         )
 
-    def _choose(self, item: Item, shown: Shown, sample: Sample) -> Choice:
+    def _choose(self, item: Item, shown: Shown, sample: Sample) -> Choice | None:
+        """None of an image."""
         choice = self._model.choose([shown.visual], [shown.tokens], [sample], [self._inference.keep])
-        assert choice is not None
-        if self._other is None:
+        if choice is None or self._other is None:
             return choice
         nothing = shown.tokens.new_empty(1, 0, shown.tokens.shape[-1])
         query = Query(

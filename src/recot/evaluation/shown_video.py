@@ -80,10 +80,13 @@ class VideoReader:
         places = shown_frames(control.frames, times, item.evidence, seed=control.seed, item_id=item.id)
         if not len(places):
             raise VideoError(str(item.video), "no_frame", f"control.frames={control.frames} leaves no sampled frame")
-        tokens = self._tokens(item, chosen, places, usage)
+        # As in training, a single frame is an image. One with a needle isn't the same frame each time.
+        still = len(places) == 1 or (item.needle is None and len(np.unique(chosen.indices[places])) == 1)
+        places = places[:1] if still else places
+        tokens = self._tokens(item, chosen, places, usage, still)
         shown = times[np.sort(places)]
         grouped = torch.from_numpy(shown[pad_indices(len(places))[0]]).view(-1, GROUP_SIZE)
-        return Shown(VisualInput(times_s=grouped, tokens=tokens), shown)
+        return Shown(VisualInput(times_s=grouped, tokens=tokens, still=still), shown)
 
     def _choose(self, item: Item, usage: Usage) -> ChosenFrames:
         sampling = self._sampling if item.needle is None else FrameSampling(count=item.needle.length)
@@ -93,19 +96,19 @@ class VideoReader:
                 self._chosen = (key, choose_frames(item.video, sampling, LIMITS))
         return self._chosen[1]
 
-    def _tokens(self, item: Item, chosen: ChosenFrames, places: np.ndarray, usage: Usage) -> Tensor:
+    def _tokens(self, item: Item, chosen: ChosenFrames, places: np.ndarray, usage: Usage, still: bool) -> Tensor:
         """(G, P, D)"""
         groups = -(-len(places) // GROUP_SIZE)
         if self._control.video == "blank":
             with usage.step("compress"):
                 black = torch.zeros(1, GROUP_SIZE, *self._size, 3, dtype=torch.uint8)
-                return self._model.compress_stream([black], groups=1).expand(groups, -1, -1)
+                return self._model.compress_stream([black], groups=1, still=still).expand(groups, -1, -1)
         needle = item.needle if item.needle is not None and item.needle.frames > 0 else None
         apart = needle is not None and self._control.frames == "all"
         key = (item.video, chosen.indices[places].tobytes(), None if apart else needle)
         if self._read is None or self._read[0] != key:
             self._read = None  # two long videos may not fit
-            self._read = (key, self._compress(item, chosen, places, None if apart else needle, usage))
+            self._read = (key, self._compress(item, chosen, places, None if apart else needle, usage, still))
         tokens = self._read[1]
         if needle is None or not apart:
             return tokens
@@ -113,17 +116,17 @@ class VideoReader:
         first, last = needle.place // GROUP_SIZE, (needle.place + needle.frames - 1) // GROUP_SIZE
         touched = places[first * GROUP_SIZE : (last + 1) * GROUP_SIZE]
         tokens = tokens.clone()
-        tokens[first : last + 1] = self._compress(item, chosen, touched, needle, usage)
+        tokens[first : last + 1] = self._compress(item, chosen, touched, needle, usage, still)
         return tokens
 
     def _compress(
-        self, item: Item, chosen: ChosenFrames, places: np.ndarray, needle: Needle | None, usage: Usage
+        self, item: Item, chosen: ChosenFrames, places: np.ndarray, needle: Needle | None, usage: Usage, still: bool
     ) -> Tensor:
         pieces = _Timed(shown_pieces(item, chosen, places, self._size, needle))
         before = dict(usage.seconds)
         with usage.step("compress"):
             groups = (rearrange(torch.from_numpy(own), "(g t) h w c -> g t h w c", t=GROUP_SIZE) for own in pieces)
-            tokens = self._model.compress_stream(groups, groups=-(-len(places) // GROUP_SIZE))
+            tokens = self._model.compress_stream(groups, groups=-(-len(places) // GROUP_SIZE), still=still)
         usage.seconds["compress"] += before.get("compress", 0.0) - pieces.seconds
         usage.seconds["decode"] = before.get("decode", 0.0) + pieces.seconds
         return tokens

@@ -21,16 +21,19 @@ LIMITS = VideoLimits(timeout_s=600.0)
 """Somebody who waits can end it; a piece of a large video, its frames minutes apart, takes longer than a training
 sample may (our choice)."""
 
+QUESTION_SHARE = 4
+"""A question may take a quarter of what the model reads: the video and the reply need the rest (our choice)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """What the model said, and what that took."""
 
     reply: Reply
-    frames: int  # chosen of the video, without repeats that fill the last group; 1 for an image
+    frames: int  # chosen of the video, without repeats that fill the last group; 1 for an image or a single frame
     tokens_seen: int  # compact tokens of the whole video
     tokens_kept: int  # of these, what the language model was given
-    groups: KeptGroups | None  # None for an image: nothing is selected away
+    groups: KeptGroups | None  # None for an image or a single frame: nothing is selected away
     seconds: dict[str, float]  # by step: read (decode, encode, compress), select, generate
     peak_memory_mib: dict[str, float]
 
@@ -62,11 +65,12 @@ def ask(
         progress: show a bar while the video is read.
 
     Raises:
-        DataError: if the question is empty, or it and the video are too long for the language model; for an image
-            that can't be read.
+        DataError: if the question is empty or longer than ``QUESTION_SHARE`` allows, or it and the video are too long
+            for the language model; for an image that can't be read.
         VideoError: if the video can't be decoded.
     """
     sample = question_sample(model, question)
+    _check_question_length(model, len(sample.prompt.ids))
     _check_length(model, len(sample.prompt.ids) + settings.max_new_tokens)
     usage = Usage(next(model.parameters()).device)
     with usage.step("read"):
@@ -84,7 +88,7 @@ def ask(
     tokens_seen = visual.tokens.shape[0] * visual.tokens.shape[1]
     return Answer(
         reply=reply,
-        frames=1 if chosen is None else len(chosen.indices),
+        frames=1 if chosen is None or chosen.still else len(chosen.indices),
         tokens_seen=tokens_seen,
         tokens_kept=tokens_seen if groups is None else groups.tokens_kept,
         groups=groups,
@@ -116,6 +120,15 @@ def check_question(question: str) -> None:
         question.encode()
     except UnicodeEncodeError as error:
         raise DataError("the question is not valid UTF-8: give it in the encoding of this terminal") from error
+
+
+def _check_question_length(model: VideoLM, tokens: int) -> None:
+    most = model.max_tokens // QUESTION_SHARE
+    if tokens > most:
+        raise DataError(
+            f"the question takes {tokens} tokens, but only {most} are left to it, a quarter of the {model.max_tokens} "
+            "that the model reads; the video and the reply need the rest: ask a shorter question"
+        )
 
 
 def _check_length(model: VideoLM, tokens: int) -> None:

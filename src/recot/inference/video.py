@@ -33,6 +33,11 @@ class ChosenFrames:
     probe: VideoProbe
     indices: np.ndarray  # (F,) int64, ascending
 
+    @property
+    def still(self) -> bool:
+        """Whether all are the same frame: then the model is shown an image, as in training."""
+        return bool(self.indices[0] == self.indices[-1])
+
 
 def choose_frames(
     path: str | os.PathLike[str], sampling: FrameSampling, limits: VideoLimits | None = None
@@ -58,7 +63,8 @@ def read_video(
 ) -> VisualInput:
     """Decode, encode and compress a video piece by piece, with the memory of one piece and of the compact tokens.
 
-    Frames are grouped by 4; the last one is repeated where they don't come out even.
+    Frames are grouped by 4; the last one is repeated where they don't come out even. A single frame is an image, as in
+    training: no time is told, and the selector takes nothing away.
 
     Args:
         model: compresses.
@@ -78,13 +84,15 @@ def read_video(
     """
     if chunk_frames < 1 or chunk_frames % GROUP_SIZE:
         raise ValueError(f"chunk_frames={chunk_frames} must be a positive multiple of {GROUP_SIZE}")
-    padded = chosen.indices[pad_indices(len(chosen.indices))[0]]
+    shown = chosen.indices[:1] if chosen.still else chosen.indices
+    padded = shown[pad_indices(len(shown))[0]]
     pieces = decode_pieces(path, padded, frame_size, piece=chunk_frames, probe=chosen.probe, limits=limits)
     # None: only where stderr is a terminal.
     with tqdm(total=len(padded), unit="frame", disable=None if progress else True) as bar:
-        tokens = model.compress_stream(_groups(pieces, bar), groups=len(padded) // GROUP_SIZE)
+        groups = len(padded) // GROUP_SIZE
+        tokens = model.compress_stream(_groups(pieces, bar), groups=groups, still=chosen.still)
     times = torch.from_numpy(chosen.probe.times_s[padded])
-    return VisualInput(times_s=rearrange(times, "(g t) -> g t", t=GROUP_SIZE), tokens=tokens)
+    return VisualInput(times_s=rearrange(times, "(g t) -> g t", t=GROUP_SIZE), tokens=tokens, still=chosen.still)
 
 
 def read_image(model: VideoLM, path: str | os.PathLike[str], *, frame_size: tuple[int, int]) -> VisualInput:

@@ -122,7 +122,7 @@ def generate(
         on_text: called with each piece of the text as soon as it's certain; the pieces add up to the reply's text.
 
     Raises:
-        DataError: if the model's logits aren't numbers.
+        DataError: if the model's logits aren't numbers, or are infinite; single ones may be -inf.
         ValueError: as ``prefill``.
     """
     ends = end_tokens(llm, tokenizer)
@@ -205,10 +205,11 @@ def _logits(llm: PreTrainedModel, hidden: Tensor) -> Tensor:
 
 
 def _choose(logits: Tensor, settings: GenerationSettings, generator: torch.Generator) -> int:
-    if logits.isnan().any():
+    # The largest is NaN where any is. -inf beside other logits rules a token out, which is all right.
+    if not logits.amax().isfinite():
         raise DataError(
-            "the language model's logits aren't numbers: its weights are broken, or its dtype overflows. float16 does "
-            "with many models: use bfloat16 or float32."
+            "the language model's logits aren't numbers, or are infinite: its weights are broken, or its dtype "
+            "overflows. float16 does with many models: use bfloat16 or float32 (recot ask: --dtype)."
         )
     if settings.temperature == 0:
         return int(logits.argmax())

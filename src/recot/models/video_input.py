@@ -20,7 +20,9 @@ class VisualInput:
     frames: Tensor | None = None  # (G, T, H, W, 3) uint8 RGB
     features: Tensor | None = None  # (G, T, h, w, C) float
     tokens: Tensor | None = None  # (G, P, D) float, as ``VideoLM.compress`` gives them
-    still: bool = False  # an image, T times: no time is told, all its tokens are shown, none is selected away
+    # An image, or the one frame that is seen of a video, T times: no time is told, all its tokens are shown, none is
+    # selected away.
+    still: bool = False
 
     def __post_init__(self) -> None:
         given = [x for x in (self.frames, self.features, self.tokens) if x is not None]

@@ -60,7 +60,7 @@ class VideoLM(nn.Module):
             that works as far as its positions carry on.
 
     Raises:
-        ConfigError: if widths don't fit together, or for another query.
+        ConfigError: if widths don't fit together, for another query, or for a ``max_tokens`` that can't be.
     """
 
     selector: Selector | BaselineSelector
@@ -93,6 +93,11 @@ class VideoLM(nn.Module):
         self.tokenizer = tokenizer
         self.query = query
         self.max_tokens = llm.config.max_position_embeddings if max_tokens is None else max_tokens
+        if type(self.max_tokens) is not int or self.max_tokens < 1:
+            raise ConfigError(
+                f"model.max_tokens={max_tokens!r}: give a whole number from 1 up, or null for the language model's "
+                "max_position_embeddings"
+            )
 
     def forward(self, visuals: Sequence[VisualInput], samples: Sequence[Sample], rules: Sequence[KeepRule]) -> Output:
         """What the language model makes of samples, each as if it were alone.
@@ -151,12 +156,13 @@ class VideoLM(nn.Module):
         return [own for own in tokens if own is not None]
 
     @torch.no_grad()
-    def compress_stream(self, chunks: Iterable[Tensor], *, groups: int) -> Tensor:
+    def compress_stream(self, chunks: Iterable[Tensor], *, groups: int, still: bool = False) -> Tensor:
         """Compress a video piece by piece, with the memory of one piece and of the result.
 
         Args:
             chunks: frames (g, T, H, W, 3) uint8 of successive groups.
             groups: G, of all pieces together.
+            still: whether it is one image, which isn't pooled.
 
         Returns:
             (G, P, D), equal to ``compress`` of the whole.
@@ -167,7 +173,7 @@ class VideoLM(nn.Module):
         result: Tensor | None = None
         done = 0
         for frames in chunks:
-            own = self._project(self._encode(frames), pool=True)
+            own = self._project(self._encode(frames), pool=not still)
             result = own.new_empty(groups, *own.shape[1:]) if result is None else result
             result[done : done + len(own)] = own[: groups - done]
             done += len(own)
