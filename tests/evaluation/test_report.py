@@ -54,7 +54,15 @@ def write(tmp_path: Path) -> Callable[..., Path]:
             folder.add(sample)
         if finish:
             asked = [
-                Item(id=own.id, video_id=own.video_id, video=Path("x"), question="?", form="letter") for own in samples
+                Item(
+                    id=own.id,
+                    video_id=own.video_id,
+                    video=Path("x"),
+                    question="?",
+                    form="letter",
+                    groups=own.groups if isinstance(own, Result) else {"task": ("needle",)},
+                )
+                for own in samples
             ]
             folder.finish(asked, with_evidence(SUITES[suite].summary))
             write_costs(folder.folder, list(folder.read().results.values()))
