@@ -16,9 +16,7 @@ _MOST_BITS = 18.0
 _SAME_DURATION_S = 0.1
 _FEWEST, _FEWEST_OF_DURATION = 1000, 30
 """Rivals that are reckoned with at least, of any and of one duration: our choice. Smooth pictures (a floor, the sky)
-are more alike than ``evidence`` says: in a corpus of two that was enough to merge 3 pairs of 40 real clips. With these
-bounds none is merged (one is if its durations are made equal), and of 200 copies one more is missed among as many
-videos: it was cropped by a tenth on one side."""
+are more alike than ``evidence`` says, and in a corpus of two, little evidence would do to merge them."""
 _STEPS = (-1, 0, 1)
 _BLOCK = 1 << 16  # frames compared together: they fit a cache
 

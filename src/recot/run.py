@@ -90,7 +90,7 @@ _failed: list[Exception] = []
 
 
 def job(work: Callable[[DictConfig], dict[str, float]], cfg: DictConfig) -> dict[str, float]:
-    """Run a job of Hydra's, the only one or one of a sweep, and say at once why it failed.
+    """Run a job of Hydra's; of a sweep, say at once why it failed.
 
     A sweep goes on after a job that failed, and in the end Hydra raises the first one's error, and no other.
     """

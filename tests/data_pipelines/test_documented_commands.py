@@ -24,7 +24,9 @@ def test_commands(command: str, make_config: Callable[..., PruneConfig]) -> None
 
 @pytest.mark.parametrize("override", RULES)
 def test_rules(override: str, make_config: Callable[..., PruneConfig]) -> None:
-    make_config(*REQUIRED, override)
+    key, _, value = override.partition("=")
+    name, field = key.split(".")[-2:]
+    assert str(getattr(make_config(*REQUIRED, override).pruning.policy.rules[name], field)).lower() == value
 
 
 @pytest.mark.parametrize("preset", ["balanced", "strict"])

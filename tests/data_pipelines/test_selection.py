@@ -168,8 +168,11 @@ def test_a_value_that_cannot_work_is_named(changes: dict[str, Any], key: str) ->
         selection(**changes).check()
 
 
-def test_a_budget_in_hours_may_be_a_fraction() -> None:
+def test_only_a_budget_in_hours_may_be_below_1() -> None:
     selection(budget=0.5, unit="hours").check()
+    for unit in ("samples", "tokens"):
+        with pytest.raises(ConfigError, match="expected at least 1"):
+            selection(budget=0.5, unit=unit).check()
 
 
 pools = st.lists(

@@ -167,6 +167,19 @@ def test_controls_that_need_evidence_ask_only_where_it_is_known() -> None:
             CONTROLS[name].items(unknown)
 
 
+def test_evidence_that_is_all_of_a_video_isn_t_removed() -> None:
+    part, whole = (
+        replace(ITEMS[0], duration_s=8.0),
+        replace(ITEMS[1], duration_s=8.0, evidence=((2.0, 8.0), (0.0, 3.0))),
+    )
+    gap, unknown = replace(whole, id="gap", evidence=((0.0, 2.0), (3.0, 8.0))), replace(whole, id="x", duration_s=None)
+    asked = [part, whole, gap, unknown]
+    assert CONTROLS["evidence_removed"].items(asked) == [part, gap, unknown]
+    assert CONTROLS["evidence_only"].items(asked) == asked
+    with pytest.raises(ConfigError, match="or it is all of the video"):
+        CONTROLS["evidence_removed"].items([whole])
+
+
 @pytest.mark.parametrize("wrong", [{"video": "black"}, {"frames": "two"}, {"options": "none"}, {"selector": "best"}])
 def test_unknown_values_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):

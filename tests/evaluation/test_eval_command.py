@@ -151,6 +151,24 @@ def test_a_sweep_over_controls_and_budgets_and_its_report(world: Path, checkpoin
     assert {"tiny_world_timelines_0.png", "tiny_world_timelines_1.png"} <= pictures
 
 
+def test_a_sweep_tells_of_each_job_that_failed(
+    world: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Failed samples alone end it with status 3; a job that couldn't run, with 2, whichever came first."""
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/000000.mp4").symlink_to(world / "000000.mp4")  # of two
+    given = arguments(
+        world, checkpoint, f"evaluation.tiny_world.videos={tmp_path}/videos", "frames=8", "max_new_tokens=1"
+    )
+    for keeps, status, failed in (("keep=0.25,2,half", 2, 3), ("keep=0.25,0.5", 3, 2)):
+        with pytest.raises(SystemExit) as ended:
+            one_process(monkeypatch, tmp_path, "-m", *given, keeps)
+        told = capsys.readouterr().err
+        assert ended.value.code == status
+        assert told.count(") failed: ") == failed
+        assert ("keep='half': give a number" in told) == (status == 2)
+
+
 @pytest.mark.parametrize("name", CONTROL_FILES)
 def test_controls_of_the_config_are_those_of_the_package(name: str) -> None:
     with initialize_config_dir(config_dir=str(REPO / "conf"), version_base="1.3"):
@@ -187,6 +205,7 @@ MISTAKES = {
     "no data": (["evaluation=mlvu_dev"], "isn't there. Get it from"),
     "no process": ([TINY, "processes=0"], "processes=0: give a whole number, 1 or more"),
     "processes in words": ([TINY, "processes=two"], "processes=two: give a whole number"),
+    "a switch for a budget": ([TINY, "budget=true"], "budget=True: give a whole number of tokens"),
     "keep in words": ([TINY, "keep=half"], "keep='half': give a number"),
     "seed in words": ([TINY, "control.seed=x"], "control.seed='x': give a whole number"),
     "no suite by name": (["evaluation=null"], "Config group override must be a string or a list"),

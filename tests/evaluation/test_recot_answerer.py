@@ -161,6 +161,20 @@ def test_a_single_frame_is_what_ask_shows_of_it(model: VideoLM, suite: TinyWorld
         assert ours.reply == theirs.reply.text or control.video == "blank"
 
 
+def test_evidence_is_measured_where_all_frames_are_shown(model: VideoLM, suite: TinyWorld, items: list[Item]) -> None:
+    item = items[0]
+    assert item.evidence
+    for name in ("single_frame", "evidence_only", "shuffled_frames", "wrong_video"):
+        asked = next(own for own in CONTROLS[name].items(items) if own.id == item.id)
+        assert not any("evidence" in key for key in answer(model, suite, asked, CONTROLS[name]).saw)
+    whole = KeepRule(ratio=1.0)
+    assert answer(model, suite, item, Control(), keep=whole).saw["all_evidence"] == 1
+    _, times = frames_of(item)
+    between = (float(times[3]) + 1e-3, float(times[4]) - 1e-3)  # of two groups
+    cut = replace(item, evidence=(*item.evidence, between))
+    assert answer(model, suite, cut, Control(), keep=whole).saw["all_evidence"] == 0
+
+
 def test_other_selectors_keep_as_many_tokens_of_their_own_choice(
     model: VideoLM, suite: TinyWorld, items: list[Item]
 ) -> None:
@@ -293,6 +307,7 @@ def test_a_video_that_no_memory_is_left_for_fails_by_itself(
     [
         (Control(selector="oracle", frames="shuffled"), "generate", "the evidence isn't where"),
         (Control(selector="oracle", video="blank"), "generate", "the evidence isn't where"),
+        (Control(frames="evidence_only", video="wrong"), "generate", "the evidence isn't where"),
         (Control(), "guess", "scoring='guess': use one of generate, likelihood"),
     ],
 )

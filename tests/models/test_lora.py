@@ -24,6 +24,7 @@ from recot.models.lora import (
     save_adapter,
 )
 from recot.models.vision_encoder import seeded_encoder
+from tests.conftest import REPO
 
 CONFIG = {
     "vocab_size": 50,
@@ -255,3 +256,14 @@ def test_missing_tensors_and_other_settings(saved: Path, tmp_path: Path) -> None
     (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"r": 8}))
     with pytest.raises(DataError, match=r"adapter_config\.json"):
         load_adapter(llm(), tmp_path)
+
+
+def test_dora_refuses_rows_of_zeros() -> None:
+    """Which the tiny language model has: their norm, by which DoRA divides, is 0."""
+    tiny = pretrained_llm(name_or_path=str(REPO / "src/recot/tiny_world/backbones/llm"))
+    with pytest.raises(
+        ConfigError, match=r"stage\.lora\.use_dora: \d+ rows of model\.layers\.0\.self_attn\.q_proj are"
+    ):
+        add_lora(tiny, settings(targets=["q_proj"], use_dora=True), seed=0)
+    assert not lora_parameters(tiny)
+    add_lora(tiny, settings(targets=["down_proj"], use_dora=True), seed=0)

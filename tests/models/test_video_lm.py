@@ -126,6 +126,28 @@ def test_questions_about_a_whole_video_share_it(model: VideoLM) -> None:
 
 
 @torch.no_grad()
+def test_what_is_learned_before_a_video_is_learned_of_each_sample(model: VideoLM) -> None:
+    said = [Turn("user", ("Who are you?",)), Turn("assistant", ("nobody",))]
+    asked = [
+        Sample(
+            prompt=build_prompt(
+                TOKENIZER, [*said, Turn("user", (Visual(0), "\n", what)), Turn("assistant", ("2",))], reply=False
+            ),
+            visuals=(0,),
+            seed=0,
+        )
+        for what in ("How many red circles?", "How many blue squares?")
+    ]
+    together = model([VISUALS[0]], asked, [ALL] * 2)
+    assert together.pack.shared == (0, 0)
+    total, count = next_token_loss(together.hidden, model.head(), together.pack.labels, rows_at_once=8)
+    alone = [model([VISUALS[0]], [own], [ALL]) for own in asked]
+    one = [next_token_loss(own.hidden, model.head(), own.pack.labels, rows_at_once=8) for own in alone]
+    assert count == sum(int(tokens) for _, tokens in one)
+    torch.testing.assert_close(total, torch.stack([loss for loss, _ in one]).sum(), rtol=1e-5, atol=1e-4)
+
+
+@torch.no_grad()
 def test_cached_features_give_what_frames_give(model: VideoLM) -> None:
     cached = VisualInput(times_s=VISUALS[0].times_s, features=model._features(VISUALS[0]))
     own = [sample("What moves?", (0,))]

@@ -43,7 +43,11 @@ def first_of_sweep(override: str) -> str:
 def test_commands_compose(command: str) -> None:
     _, script, *arguments = shlex.split(re.sub(r"<[^>]*>", "x", command))
     overrides = [argument.replace("=...", "=x") for argument in arguments if argument != "-m"]
-    composed(CONFIG_OF[script], *(map(first_of_sweep, overrides) if "-m" in arguments else overrides))
+    given = [*map(first_of_sweep, overrides)] if "-m" in arguments else overrides
+    cfg = composed(CONFIG_OF[script], *given)
+    keys = [override.partition("=")[0] for override in given]
+    groups = [key for key in keys if (REPO / "conf" / key).is_dir()]
+    assert all(there(cfg, key) for key in keys if key not in groups)
 
 
 def test_there_are_commands_of_every_script() -> None:

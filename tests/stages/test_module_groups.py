@@ -134,3 +134,13 @@ def test_parts_that_are_not_there_may_be_frozen() -> None:
     groups = ModuleGroups(Model(selector=Uniform()), {"projector": 1e-3, "lora": None, "selector": None})
     trained = {name for name, p in groups.model.named_parameters() if p.requires_grad}
     assert trained == {f"projector.{name}" for name, _ in groups.model.projector.named_parameters()}
+
+
+def test_weights_that_steps_would_be_rounded_away_from_are_refused() -> None:
+    model = Model(lora=True)
+    for parameter in model.llm.parameters():
+        if not parameter.requires_grad:  # all but the adapters
+            parameter.data = parameter.data.bfloat16()
+    assert ModuleGroups(model, {"lora": 1e-3, "projector": 1e-3}).rates["lora"] == 1e-3
+    with pytest.raises(ConfigError, match=r"stage\.train\.llm: its weights are bfloat16.*model\.llm\.dtype=float32"):
+        ModuleGroups(model, {"llm": 1e-5})

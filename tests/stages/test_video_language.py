@@ -1,6 +1,7 @@
 """What the stages on the video language model make of batches, and what counts as a right reply."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from recot.models.selector import Layout, Selector
 from recot.stages.questions import asked, question_turns, samples_of, visuals_of
 from recot.stages.video_language import grounding_loss, said_right
 from tests.models.tiny_video_lm import TOKENIZER, tiny_video_lm, video
+from tests.stages.small_stage import fit, trainer
+from tests.stages.video_stage import video_batch, video_stage
 
 QUESTIONS = ["Which of these objects is shown in the video?", "How does the red circle move?", "When is it shown?"]
 HALF = KeepRule(ratio=0.5)
@@ -88,6 +91,16 @@ def test_grounding_raises_the_scores_of_groups_that_show_the_answer() -> None:
     assert (gradient[0, 1] < 0).all()
     assert (gradient[0, [0, 2]] > 0).all()
     assert (gradient[1] == 0).all(), "where the answer is seen isn't known"
+
+
+def test_training_keeps_whole_groups_where_validation_does(tmp_path: Path) -> None:
+    stage = video_stage(recompute=False)
+    stage.val_keep = KeepRule(ratio=0.5, level="group", pool="max")
+    seen: list[KeepRule] = []
+    stage.model.register_forward_pre_hook(lambda _, given: seen.extend(given[2]))
+    fit(stage, [video_batch([0, 2])], trainer(tmp_path, steps=1), save=tmp_path / "x.ckpt")
+    assert {(rule.level, rule.pool) for rule in seen} == {("group", "max")}
+    assert len({rule.ratio for rule in seen}) == 2, "each sample draws its own"
 
 
 def test_grounding_is_the_same_however_samples_are_cut_into_batches() -> None:

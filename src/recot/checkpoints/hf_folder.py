@@ -32,14 +32,13 @@ from recot.checkpoints.weights import read_weights, require_shapes, write_weight
 from recot.errors import DataError
 from recot.models.generation import end_tokens
 from recot.models.llm import Attention, resolve_attention
-from recot.models.lora import lora_parameters
+from recot.models.lora import ADAPTER_CONFIG, lora_parameters
 from recot.models.video_lm import VideoLM
 
 MODEL_TYPE = "recot_video_lm"
 SHARD_BYTES = 5_000_000_000
 DTYPES = ("float32", "bfloat16", "float16")
 """What commands can convert weights to."""
-ADAPTER_CONFIG = "adapter_config.json"
 _EMBEDDING, _HEAD = "llm.model.embed_tokens.weight", "llm.lm_head.weight"
 
 

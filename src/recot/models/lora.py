@@ -26,7 +26,8 @@ from recot.models.fingerprint import weights_fingerprint
 PEFT_PREFIX = "base_model.model."
 """What peft puts before names in its files."""
 _ADAPTER_KEY = re.compile(r"(.+)\.(lora_A\.weight|lora_B\.weight|lora_magnitude_vector)")
-_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADAPTER_CONFIG = "adapter_config.json"
+_FILES = (ADAPTER_CONFIG, "adapter_model.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
