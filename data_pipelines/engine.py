@@ -13,7 +13,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -124,6 +124,7 @@ def _query(
     try:
         # The lease ends first, and with it the workers: the stream waits for their end.
         with (
+            _teardown_awaited(),
             daft.execution_config_ctx(maintain_order=False),
             contextlib.closing(plan.to_arrow_iter()) as stream,
             lease or contextlib.nullcontext(),
@@ -131,7 +132,6 @@ def _query(
             for found in stream:
                 yield found.column(0).to_pylist()
     except BaseException as error:
-        _await_workers_end()
         if isinstance(error, RecotError) or not isinstance(error, Exception):
             raise
         left = len(ledger.missing(item["id"] for item in todo))
@@ -181,11 +181,19 @@ def _connect(address: str) -> None:
         ) from error
 
 
-def _await_workers_end() -> None:
-    """Wait until Daft has seen its workers end after a query that didn't end well.
+@contextlib.contextmanager
+def _teardown_awaited() -> Iterator[None]:
+    """At the end of the block, wait until Daft has seen the workers of its query end.
 
     It does that on threads of its own, and Python ends with SIGABRT if such a thread calls it while it exits.
     """
+    try:
+        yield
+    finally:
+        _await_workers_end()
+
+
+def _await_workers_end() -> None:
     from daft.execution.udf import UdfHandle
 
     workers = [thing.process for thing in gc.get_objects() if type(thing) is UdfHandle]
