@@ -24,7 +24,7 @@ def test_measures_by_hand() -> None:
     kept[1, 0, 0] = kept[1, 2, 1] = True  # evidence: group 0
     scores = torch.tensor(
         [
-            [[0.1, 0.1], [0.9, 0.9], [0.4, 0.2], [0.5, 0.5]],
+            [[0.1, 0.1], [0.9, 0.9], [0.6, 0.0], [0.5, 0.5]],
             [[0.2, 0.0], [0.8, 0.8], [0.05, 0.0], [1.0, 1.0]],
             [[0.0, 1.0]] * 4,
         ]
@@ -38,7 +38,7 @@ def test_measures_by_hand() -> None:
             "evidence_recall": (1 / 2 + 1) / 2,
             "evidence_tokens": (2 / 4 + 1 / 2) / 2,
             "all_evidence": (0 + 1) / 2,
-            "evidence_auroc": (3 / 4 + 1 / 2) / 2,  # 0.9 beats both others, 0.3 one of two; 0.1 beats 0.025, not 0.8
+            "evidence_auroc": (1 + 1 / 2) / 2,  # best tokens: 0.9 and 0.6 beat 0.1 and 0.5; 0.2 beats 0.05, not 0.8
         }
     )
     metrics.reset()

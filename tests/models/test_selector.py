@@ -139,7 +139,7 @@ def test_grounding_teaches_which_groups_matter() -> None:
     model = selector()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(60):
-        logits = pooled(model(visual, query, [KeepRule(ratio=1)] * 2).logits, "mean")
+        logits = pooled(model(visual, query, [KeepRule(ratio=1)] * 2).logits, "max")
         loss = grounding(logits, evidence, visual.valid).sum()
         optimizer.zero_grad()
         loss.backward()
@@ -183,8 +183,8 @@ def test_rules() -> None:
     assert kept(budget=2) == [1, 5]
     assert kept(budget=100) == [0, 1, 2, 3, 4, 5]
     assert kept(threshold=0.6) == [1, 3, 5]
-    assert kept(budget=3, level="group") == [2, 3]
-    assert kept(budget=3, level="group", pool="max") == [4, 5]
+    assert kept(budget=3, level="group", pool="mean") == [2, 3]
+    assert kept(budget=3, level="group") == [4, 5]
     with pytest.raises(ConfigError, match="no room for one group"):
         kept(budget=1, level="group")
 

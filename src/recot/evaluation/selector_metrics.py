@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from recot.models.selection import Selection, evidence_groups
+from recot.models.selection import Selection, evidence_groups, pooled
 from recot.models.visual_groups import Spans, VisualGroups
 
 
@@ -17,8 +17,8 @@ def evidence_found(visual: VisualGroups, selection: Selection, spans: Sequence[S
 
     ``evidence_recall``: of the groups that show the answer, the share with a kept token. ``evidence_tokens``: of their
     tokens, the share kept (the keep ratio, for a selector that knows nothing). ``all_evidence``: whether every group
-    that shows the answer has a kept token. ``evidence_auroc``: how often such a group has a higher mean score than
-    another; of scores that are all equal, 0.5; it is missing where all groups show the answer.
+    that shows the answer has a kept token. ``evidence_auroc``: how often the best token of such a group has a higher
+    score than that of another, as the best one decides whether a group is seen at all; of scores that are all equal, 0.5; it is missing where all groups show the answer.
 
     Args:
         visual: the videos.
@@ -40,7 +40,7 @@ def evidence_found(visual: VisualGroups, selection: Selection, spans: Sequence[S
         real = visual.valid[pair]
         shows = evidence[real]
         if not shows.all():
-            scores = selection.scores[pair, real].mean(dim=1)
+            scores = pooled(selection.scores[pair, real], "max")
             measured[-1]["evidence_auroc"] = _auroc(scores[shows], scores[~shows])
     return measured
 

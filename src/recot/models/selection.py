@@ -26,7 +26,7 @@ class KeepRule:
         budget: number of video tokens; a shorter video stays whole. Whole groups that fit, at group level.
         threshold: least score that stays, in [0, 1]; the best token (or group) always does.
         level: ``token``, or ``group``: whole groups by their pooled score.
-        pool: how a group's scores are pooled.
+        pool: how a group's scores are pooled: ``max``, as what is asked for may be on few of its tokens, or ``mean``.
         multiple_of: tokens (or groups) kept by a ratio are rounded down to such a multiple, if that leaves any. The
             released model: 16.
     """
@@ -35,7 +35,7 @@ class KeepRule:
     budget: int | None = None
     threshold: float | None = None
     level: Level = "token"
-    pool: Pool = "mean"
+    pool: Pool = "max"
     multiple_of: int = 1
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ def draw_rule(
     generator: torch.Generator,
     *,
     level: Level = "token",
-    pool: Pool = "mean",
+    pool: Pool = "max",
     multiple_of: int = 1,
 ) -> KeepRule:
     """A rule for one training sample: its ratio uniform in [low, high] (0.7 to 0.99 in the released model).

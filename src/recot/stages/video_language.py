@@ -20,7 +20,7 @@ from recot.evaluation.selector_metrics import SelectorMetrics
 from recot.losses import IGNORED, grounding, next_token_loss
 from recot.models.activation_checkpointing import checkpoint_layers
 from recot.models.lora import LoraSettings, add_lora
-from recot.models.selection import KeepRule, draw_rule, evidence_groups, pooled
+from recot.models.selection import KeepRule, Pool, draw_rule, evidence_groups, pooled
 from recot.models.video_input import Sample
 from recot.models.video_lm import Output, VideoLM
 from recot.randomness import derive_seed
@@ -47,7 +47,8 @@ class VideoLanguageStage(lightning.LightningModule):
         lora: adapters to put into the language model; null for none.
         train_ratio: least and most of a video's tokens that a training sample keeps, drawn anew for each; (0.7, 0.99)
             in the released model, (1, 1) keeps everything.
-        val_keep: how much of a video validation keeps; training keeps tokens or whole groups, as it says.
+        val_keep: how much of a video validation keeps; training keeps tokens or whole groups, as it says, and the
+            grounding loss is on scores pooled as it says.
         grounding_weight: of a sample's loss on the groups that show its answer, beside the mean loss of its tokens.
         weight_decay: AdamW's, on matrices and convolutions only.
         betas: AdamW's.
@@ -142,7 +143,7 @@ class VideoLanguageStage(lightning.LightningModule):
         total, count = self._loss(output)
         self.log("train/loss", total / count, prog_bar=True, batch_size=len(samples))
         if self.grounding_weight and output.choice is not None:
-            found = grounding_loss(output, samples)
+            found = grounding_loss(output, samples, self.val_keep.pool)
             self.log("train/grounding", found / count, batch_size=len(samples))
             total = total + self.grounding_weight * found
         self._gradients.check(total, step=self.global_step, keys=batch.keys)
@@ -203,7 +204,7 @@ class VideoLanguageStage(lightning.LightningModule):
         return next_token_loss(output.hidden, self.model.head(), output.pack.labels, rows_at_once=self.rows_at_once)
 
 
-def grounding_loss(output: Output, samples: Sequence[Sample]) -> Tensor:
+def grounding_loss(output: Output, samples: Sequence[Sample], pool: Pool) -> Tensor:
     """Whether the groups that show an answer score higher than others; scalar, see ``recot.losses.grounding``.
 
     A sum over samples, each as often as its reply has tokens, as in the sum of the tokens' losses: so it is the same
@@ -214,7 +215,7 @@ def grounding_loss(output: Output, samples: Sequence[Sample]) -> Tensor:
     assert choice.visual.seconds is not None
     spans = [samples[s].spans for s, _ in choice.pairs]
     evidence = evidence_groups(choice.visual.seconds, spans, choice.visual.valid)
-    each = grounding(pooled(choice.selection.logits, "mean"), evidence, choice.visual.valid)
+    each = grounding(pooled(choice.selection.logits, pool), evidence, choice.visual.valid)
     tokens = [(own != IGNORED).sum() for own in output.pack.labels[0].split(output.pack.lengths)]
     return (each * torch.stack([tokens[s] for s, _ in choice.pairs])).sum()
 
