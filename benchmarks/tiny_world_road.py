@@ -61,7 +61,15 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 # For videos as long as those that the model is asked about.
 LONGER: dict[str, tuple[str, ...]] = {
-    "sft_lora_64": ("sft_lora", "trainer.max_steps=480", *MIDDLE, "data.questions.per_video=12", *WHOLE),
+    "sft_lora_64": (
+        "sft_lora",
+        "trainer.max_steps=480",
+        *MIDDLE,
+        "data.questions.per_video=12",
+        *WHOLE,
+        "stage.train.lora=4e-3",
+        "stage.train.selector=1e-2",
+    ),
     "sft_lora_256": (
         "sft_lora",
         "trainer.max_steps=150",
@@ -70,8 +78,9 @@ LONGER: dict[str, tuple[str, ...]] = {
         "data.questions.per_video=8",
         "data.questions.tasks=[needle,binding,counting,order,grounding,multi_hop]",  # captions grow with the video
         "stage.train_ratio=[0.2,1.0]",
-        "stage.train.lora=5e-4",
+        "stage.train.lora=1e-3",
         "stage.train.projector=5e-4",
+        "stage.train.selector=3e-3",
     ),
 }
 
