@@ -47,7 +47,7 @@ def result(number: int, groups: dict[str, Sequence[str]], *, right: bool, **saw:
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
     def go(name: str, suite: str, samples: Sequence[Result | Failure], *, finish: bool = True, **control: Any) -> Path:
-        settings = {"control": {**CONTROL, **control}, "subtitles": False}
+        settings = {"control": {**CONTROL, **control}, "subtitles": None}
         run = {"suite": suite, "data_hash": "d", "checkpoint": "c", "settings": settings}
         folder = ResultsFolder(tmp_path / "eval/model" / name / suite, run)
         for sample in samples:

@@ -14,7 +14,7 @@ import pytest
 from recot.data.qa_text import question_text
 from recot.data.schema import QA
 from recot.errors import DataError
-from recot.evaluation.items import data_hash, share
+from recot.evaluation.items import data_hash, share, subtitles_hash
 from recot.evaluation.suites import SUITES
 from recot.evaluation.suites.base import Benchmark, missing_videos
 from recot.tiny_world.splits import Split
@@ -543,6 +543,15 @@ def test_data_hash_knows_questions_but_neither_folders_nor_missing_videos(tmp_pa
     assert data_hash(second.suite.load()) == digest
     first.edit(lambda rows: rows[0].update(caption="a person stands."))
     assert data_hash(first.suite.load()) != digest
+
+
+@pytest.mark.parametrize("kind", [files.video_mme, files.longvideobench])
+def test_subtitles_have_a_hash_of_their_own(kind: Callable[..., Case], tmp_path: Path) -> None:
+    told, plain = kind(tmp_path / "told").suite.load(), kind(tmp_path / "plain", subtitles=False).suite.load()
+    assert data_hash(told) == data_hash(plain), "with and without them, the questions are the same"
+    assert subtitles_hash(told) != subtitles_hash(plain)
+    line = replace(next(item for item in told if item.subtitles).subtitles[0], text="Something else.")
+    assert subtitles_hash([replace(told[0], subtitles=(line,)), *told[1:]]) != subtitles_hash(told)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 7])

@@ -156,7 +156,7 @@ class Suite(Protocol):
 
 
 def data_hash(items: Sequence[Item]) -> str:
-    """Hex SHA-256 of the questions; doesn't depend on the folders that they and their videos lie in.
+    """Hex SHA-256 of the questions, without subtitles; doesn't depend on the folders that they and their videos lie in.
 
     Videos are only named in it: they are hundreds of GB, and one that was missing may be there when a run goes on.
     """
@@ -164,10 +164,18 @@ def data_hash(items: Sequence[Item]) -> str:
     for item in items:
         told = [
             *(item.id, item.video_id, item.question, item.form, item.options, item.right),
-            *(item.span, item.groups, item.evidence, [astuple(line) for line in item.subtitles]),
+            *(item.span, item.groups, item.evidence),
             None if item.needle is None else astuple(item.needle),
         ]
         digest.update(json.dumps(told, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def subtitles_hash(items: Sequence[Item]) -> str:
+    """Hex SHA-256 of the subtitles that come with each question."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(json.dumps([item.id, [astuple(line) for line in item.subtitles]]).encode() + b"\n")
     return digest.hexdigest()
 
 

@@ -18,7 +18,7 @@ from recot.evaluation.answers import judge
 from recot.evaluation.controls import Control
 from recot.evaluation.costs import OWN, write_costs
 from recot.evaluation.evidence import with_evidence
-from recot.evaluation.items import Failure, Item, data_hash, share
+from recot.evaluation.items import Failure, Item, data_hash, share, subtitles_hash
 from recot.evaluation.processes import Place, parent_is_gone, run, torchrun_place
 from recot.evaluation.progress import Progress
 from recot.evaluation.recot_answerer import RecotAnswerer, Scoring, check_use
@@ -194,7 +194,7 @@ def prepare(name: str, suite: AnySuite, use: Use, folder: Path) -> Task:
         "suite": suite.name,
         "data_hash": data_hash(items),
         "checkpoint": use.digest,
-        "settings": {**use.settings(), "subtitles": suite.tells_subtitles},
+        "settings": {**use.settings(), "subtitles": subtitles_hash(items) if suite.tells_subtitles else None},
         "versions": {name: version(name) for name in ("recot", "torch", "transformers")}
         | {"python": platform.python_version()},
     }
