@@ -18,7 +18,8 @@ def evidence_found(visual: VisualGroups, selection: Selection, spans: Sequence[S
     ``evidence_recall``: of the groups that show the answer, the share with a kept token. ``evidence_tokens``: of their
     tokens, the share kept (the keep ratio, for a selector that knows nothing). ``all_evidence``: whether every group
     that shows the answer has a kept token. ``evidence_auroc``: how often the best token of such a group has a higher
-    score than that of another, as the best one decides whether a group is seen at all; of scores that are all equal, 0.5; it is missing where all groups show the answer.
+    score than that of another, as the best one decides whether a group is seen at all; of scores that are all equal,
+    0.5; it is missing where all groups show the answer.
 
     Args:
         visual: the videos.
