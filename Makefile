@@ -26,8 +26,8 @@ demo: setup
 	$(BIN)/python data_pipelines/cache_features.py experiment=recot_pretrain $(filter-out data.features=cached,$(DEMO_DATA))
 	$(DEMO_TRAIN) experiment=recot_pretrain trainer.max_steps=200 hydra.run.dir=$(DEMO)/1_recot_pretrain
 	$(BIN)/python src/train.py experiment=projector_align data.prepare.root=$(DEMO)/clips data.prepare.train_videos=1600 trainer.max_steps=300 trainer.val_check_interval=100 hydra.run.dir=$(DEMO)/2_projector_align init_from=$(DEMO)/1_recot_pretrain/checkpoints/final.ckpt
-	$(DEMO_TRAIN) experiment=selector_finetune trainer.max_steps=60 hydra.run.dir=$(DEMO)/3_selector_finetune init_from=$(DEMO)/2_projector_align/checkpoints/final.ckpt
-	$(DEMO_TRAIN) experiment=sft_lora trainer.max_steps=80 hydra.run.dir=$(DEMO)/4_sft_lora init_from=$(DEMO)/3_selector_finetune/checkpoints/final.ckpt
+	$(DEMO_TRAIN) experiment=selector_finetune trainer.max_steps=60 stage.train.selector=1e-2 hydra.run.dir=$(DEMO)/3_selector_finetune init_from=$(DEMO)/2_projector_align/checkpoints/final.ckpt
+	$(DEMO_TRAIN) experiment=sft_lora trainer.max_steps=80 stage.train.selector=1e-2 hydra.run.dir=$(DEMO)/4_sft_lora init_from=$(DEMO)/3_selector_finetune/checkpoints/final.ckpt
 	$(BIN)/python -m recot.checkpoints.export stage $(DEMO)/4_sft_lora/checkpoints/final.ckpt $(DEMO)/model
 	$(BIN)/python -m recot.tiny_world --out $(DEMO)/unseen --videos 1 --frames 512 --seed 1 --split test
 	$(BIN)/python -m recot.quiz $(DEMO)/unseen/videos/000000.json --checkpoint $(DEMO)/model --plots $(DEMO)/answers
