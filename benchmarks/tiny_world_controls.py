@@ -105,7 +105,8 @@ def main() -> None:
             results = options.work.resolve() / "results" / f"{number}" / row.replace(" ", "_").replace(",", "")
             rows.setdefault(row, []).append(evaluate(model.resolve(), world / "videos", results, settings))
     setting = {
-        "command": f"python benchmarks/tiny_world_controls.py MODEL --work FOLDER --videos {options.videos}",
+        "command": f"python benchmarks/tiny_world_controls.py{' MODEL' * len(options.models)} --work FOLDER "
+        f"--videos {options.videos}",
         "models": len(options.models),
         "videos": f"{options.videos} of 256 frames, test split, seed 0",
         "versions": f"python {platform.python_version()}, torch {version('torch')}",
