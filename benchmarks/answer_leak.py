@@ -16,10 +16,9 @@ import sys
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
-from tiny_world_road import MIDDLE, REPO, run, stage
+from tiny_world_road import MIDDLE, REPO, over_seeds, run, stage
 
 from recot.atomic import write_file
 
@@ -69,7 +68,7 @@ def page(found: dict[str, Any]) -> str:
         cells = []
         for query in QUERIES:
             values = [each[place][figure] for each in found["runs"] if each["query"] == query]
-            cells.append(f"{mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})")
+            cells.append(over_seeds(values))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
 

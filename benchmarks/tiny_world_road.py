@@ -137,6 +137,11 @@ def export(folder: Path, checkpoint: Path, seed: int) -> None:
     )
 
 
+def over_seeds(values: list[float]) -> str:
+    """A cell of a table: the mean, and each seed's."""
+    return f"{mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})"
+
+
 def page(found: dict[str, Any]) -> str:
     """The Markdown page."""
     lines = ["# Does stage 1 pay?", "", *(f"- {name}: {value}" for name, value in found["setting"].items()), ""]
@@ -150,7 +155,7 @@ def page(found: dict[str, Any]) -> str:
         cells = []
         for arm in arms:
             values = [each[name][measure] for each in found["runs"] if each["compressor"] == arm]
-            cells.append(f"{mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})")
+            cells.append(over_seeds(values))
         lines.append(f"| {name} | {measure.removeprefix('val/')} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
 
