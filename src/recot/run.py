@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from importlib.resources import files
@@ -63,7 +64,7 @@ def launch(main: Callable[[], None]) -> None:
     except InstantiationException as error:
         _give_up(f"{_one_line(error)}. Given on the command line: {' '.join(sys.argv[1:])}")
     except (HydraException, OmegaConfBaseException) as error:
-        _give_up(_one_line(error))
+        _give_up(_one_line(error) + _options(str(error)))
     except ValueError as error:
         if not str(error).startswith("Config group override must be"):  # Hydra's, of a group such as evaluation=null
             raise
@@ -284,6 +285,16 @@ def _unwritable(error: OSError) -> str:
         f"{error.filename}: the output folder can't be written ({error.strerror}). Choose another one with "
         "paths.outputs=<folder> (paths.sweeps=<folder> for sweeps)."
     )
+
+
+def _options(message: str) -> str:
+    """What there is, for a config that isn't: Hydra lists it for ``group=name`` only, not for ``group=[a,b]``."""
+    missing = re.search(r"Could not load '(.+)/", message)
+    folders = re.findall(r"path=file://(.+)", message)
+    if missing is None:
+        return ""
+    found = {path.stem for folder in folders for path in Path(folder, missing[1]).glob("*.yaml")}
+    return f" Available options in '{missing[1]}': {' '.join(sorted(found))}"
 
 
 def _one_line(error: Exception) -> str:

@@ -40,6 +40,11 @@ class Case:
         write(self.file, document)
 
 
+def add(name: str, value: Any) -> Callable[[list[dict[str, Any]]], None]:
+    """A change of the first question, for ``Case.edit``."""
+    return lambda rows: rows[0].update({name: value})
+
+
 def read(path: Path) -> Any:
     if path.suffix == ".parquet":
         return pq.read_table(path).to_pylist()

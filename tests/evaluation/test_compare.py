@@ -49,7 +49,7 @@ def write(folder: Path, scores: Sequence[float | None], **run: Any) -> Path:
             results.add(Failure(item.id, item.video_id, "missing", "no such file"))
         else:
             results.add(Result(id=item.id, video_id=item.video_id, groups=groups, reply="A", answer=0, score=score))
-    results.finish(items, SUITES["mlvu_dev"].summary)
+    results.finish(items, SUITES["mlvu_dev"].summary, {})
     return folder
 
 
@@ -152,7 +152,7 @@ def test_circular_options_are_compared(tmp_path: Path) -> None:
         turns = [replace(item, id=f"q#turn{n}") for n in range(2)]
         for own, score in zip(turns, scores, strict=True):
             results.add(Result(id=own.id, video_id="v", groups=groups, reply="A", answer=0, score=score))
-        results.finish(turns, SUITES["mlvu_dev"].summary)
+        results.finish(turns, SUITES["mlvu_dev"].summary, {})
     assert "| circular_options | 0.0000 | 1.0000 | +1.0000 |" in report(
         read_run(tmp_path / "a"), read_run(tmp_path / "b")
     )

@@ -209,7 +209,10 @@ MISTAKES = {
     "keep in words": ([TINY, "keep=half"], "keep='half': give a number"),
     "seed in words": ([TINY, "control.seed=x"], "control.seed='x': give a whole number"),
     "no suite by name": (["evaluation=null"], "Config group override must be a string or a list"),
-    "one unknown suite of two": (["evaluation=[tiny_world,mlvu]"], "evaluation/mlvu"),
+    "one unknown suite of two": (
+        ["evaluation=[tiny_world,mlvu]"],
+        "options in 'evaluation': charades_sta",
+    ),
     "no checkpoint": ([TINY, "checkpoint=null"], "checkpoint is not given: set it to a folder"),
     "checkpoint that isn't there": ([TINY, "checkpoint=TMP/gone"], "TMP/gone: no such folder. Give a model's folder"),
     "empty checkpoint": ([TINY, "checkpoint=TMP/empty"], "TMP/empty/config.json: missing"),

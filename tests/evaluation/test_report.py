@@ -64,7 +64,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
                 )
                 for own in samples
             ]
-            folder.finish(asked, with_evidence(SUITES[suite].summary))
+            folder.finish(asked, with_evidence(SUITES[suite].summary), {})
             write_costs(folder.folder, list(folder.read().results.values()))
         return folder.folder
 

@@ -41,7 +41,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of one process that nobody disturbed."""
     folder = tmp_path_factory.mktemp("whole") / "tiny_world"
     assert finish(start(folder))[0] == 0
-    ResultsFolder(folder, RUN).finish(ITEMS, SUMMARY)
+    ResultsFolder(folder, RUN).finish(ITEMS, SUMMARY, {})
     return folder
 
 
@@ -69,7 +69,7 @@ def test_results_hold_figures_and_failures(whole: Path) -> None:
 def test_results_don_t_depend_on_the_number_of_processes(world: int, whole: Path, tmp_path: Path) -> None:
     processes = [start(tmp_path / "r", rank, world) for rank in range(world)]
     assert [finish(process)[0] for process in processes] == [0] * world
-    ResultsFolder(tmp_path / "r", RUN).finish(ITEMS, SUMMARY)
+    ResultsFolder(tmp_path / "r", RUN).finish(ITEMS, SUMMARY, {})
     assert same(tmp_path / "r", whole)
 
 
@@ -86,7 +86,7 @@ def test_killed_run_goes_on_with_other_processes(whole: Path, tmp_path: Path) ->
     processes = [start(folder, rank, 2) for rank in range(2)]
     again = [name for process in processes for name in finish(process)[1].split()]
     assert not (set(again) & set(before)) - FAILED  # nothing is done twice, but what had failed is tried again
-    ResultsFolder(folder, RUN).finish(ITEMS, SUMMARY)
+    ResultsFolder(folder, RUN).finish(ITEMS, SUMMARY, {})
     assert same(folder, whole)
 
 
@@ -97,11 +97,11 @@ def test_torn_last_line_is_done_again(whole: Path, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     assert "q59" not in read_samples(path).results
     with pytest.raises(DataError, match=r"1 of 60 samples are not finished, q59"):
-        ResultsFolder(folder, RUN).finish(ITEMS, SUMMARY)
+        ResultsFolder(folder, RUN).finish(ITEMS, SUMMARY, {})
     code, out, _ = finish(start(folder))
     assert code == 0
     assert set(out.split()) == {"q59"} | FAILED
-    ResultsFolder(folder, RUN).finish(ITEMS, SUMMARY)
+    ResultsFolder(folder, RUN).finish(ITEMS, SUMMARY, {})
     assert same(folder, whole)
 
 
@@ -115,7 +115,7 @@ def test_full_disk_is_told_and_leaves_whole_lines(whole: Path, tmp_path: Path) -
     assert content.endswith(b"\n")
     assert [line["id"] for line in lines(folder)] == out.split()
     assert finish(start(folder))[0] == 0
-    ResultsFolder(folder, RUN).finish(ITEMS, SUMMARY)
+    ResultsFolder(folder, RUN).finish(ITEMS, SUMMARY, {})
     assert same(folder, whole)
 
 
@@ -148,7 +148,7 @@ def test_answer_replaces_failure_and_nothing_counts_twice(tmp_path: Path, whole:
     folder.add(answer)
     assert folder.read().failures == {}
     assert folder.read().results == {"q0": answer}
-    report = folder.finish(ITEMS[:1], SUMMARY)
+    report = folder.finish(ITEMS[:1], SUMMARY, {})
     assert report["samples"] == {"all": 1, "scored": 1, "failed": 0}
     folder.add(Failure("q1", "v0", "missing", "v0.mp4: no such file"))
     assert not (tmp_path / "r" / "results.json").exists()  # it says no more than what it was made from
@@ -157,7 +157,7 @@ def test_answer_replaces_failure_and_nothing_counts_twice(tmp_path: Path, whole:
 def test_all_failed_has_no_figures(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "r", RUN)
     folder.add(Failure("q0", "v0", "missing", "v0.mp4: no such file"))
-    report = folder.finish(ITEMS[:1], SUMMARY)
+    report = folder.finish(ITEMS[:1], SUMMARY, {})
     assert report["figures"] == {}
     assert report["samples"] == {"all": 1, "scored": 0, "failed": 1}
     assert report["failed"][0]["message"] == "v0.mp4: no such file"

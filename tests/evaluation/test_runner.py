@@ -81,6 +81,11 @@ def test_results_are_the_same_on_two_processes(suite: TinyWorld, checkpoint: Pat
         assert one == two
         assert [line["id"] for line in one] == [item.id for item in suite.load()]
         assert reports[0][name]["figures"] == reports[1][name]["figures"]
+        settings = reports[0][name]["suite_settings"]
+        assert settings == {"annotations": str(suite.annotations), "videos": str(suite.videos)} | {
+            "counts": None,
+            "ignore_fields": settings["ignore_fields"],
+        }
     costs = json.loads((tmp_path / "2/tiny_world/costs.json").read_text())
     assert costs["mean"]["frames"] == 32
     assert 0 < costs["own_share"] < 1
@@ -156,7 +161,7 @@ def test_a_damaged_video_fails_alone_and_is_tried_again(suite: TinyWorld, tmp_pa
     damaged = items[0].video_id
     folder = ResultsFolder(tmp_path / "x", {"run": 1})
     answer_items(folder, suite, items, Fake([damaged]), stop=lambda: False)
-    report = folder.finish(items, suite.summary)
+    report = folder.finish(items, suite.summary, {})
     assert {failure["video_id"] for failure in report["failed"]} == {damaged}
     assert report["failed"][0]["reason"] == "decode_failed"
     assert report["figures"]["accuracy"]["videos"] == 1
@@ -164,7 +169,7 @@ def test_a_damaged_video_fails_alone_and_is_tried_again(suite: TinyWorld, tmp_pa
     repaired = Fake()
     answer_items(folder, suite, [item for item in items if item.id not in done], repaired, stop=lambda: False)
     assert repaired.asked == [item.id for item in items if item.video_id == damaged]
-    assert folder.finish(items, suite.summary)["failed"] == []
+    assert folder.finish(items, suite.summary, {})["failed"] == []
 
 
 def test_another_model_s_results_are_reported_and_compared(suite: TinyWorld, tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ from recot.evaluation.items import Result
 
 OWN = "own"
 """Step of all that is neither decoding nor the model and its tokenizer: prompts, measures, reading replies, writing."""
-_COUNTS = ("frames", "tokens_seen", "tokens_kept", "prompt_tokens")
+_COUNTS = ("frames", "pixels", "tokens_seen", "tokens_kept", "prompt_tokens")
 
 
 def costs(results: Sequence[Result]) -> dict[str, Any]:
     """Of the samples that were answered, whichever process and attempt did it.
 
     Returns:
-        ``seconds``: by step, of all samples; ``own_share`` of these; ``mean``: of a sample's frames and tokens;
+        ``seconds``: by step, of all samples; ``own_share`` of these; ``mean``: of a sample's frames, pixels and tokens;
         ``peak_memory_mib``: the most that any sample saw.
     """
     seconds: dict[str, float] = {}

@@ -50,7 +50,8 @@ class Item:
 
     Attributes:
         id: unique within the suite.
-        video_id: the same for all questions about a video, whatever folder it lies in; figures are clustered by it.
+        video_id: the same for all questions about a video, whatever folder it lies in, or about its twin; figures are
+            clustered by it.
         video: where the file should be; it may be missing.
         question: without options.
         form: how the reply is read.
@@ -86,6 +87,7 @@ class Prompt:
     user: str
     system: str = ""
     reply: str = ""
+    subtitle_lines: int = 0  # how many ``user`` tells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +101,8 @@ class Result:
         reply: what the model said, as it said it.
         answer: what was read from that: an option's index, or a span; None if nothing could be.
         score: 0 to 1: whether the option is right, or the temporal IoU.
-        saw: what the sample cost and what was seen: frames, tokens before and after selection, seconds of each step,
-            peak memory, kept spans. Plain JSON values.
+        saw: what the sample cost and what was seen: frames and their pixels, lines of subtitles, tokens before and
+            after selection, seconds of each step, peak memory, kept spans. Plain JSON values.
     """
 
     id: str

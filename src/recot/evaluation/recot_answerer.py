@@ -3,6 +3,7 @@
 Legend: L tokens of a prompt.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, get_args
@@ -95,6 +96,8 @@ class RecotAnswerer:
             reply, how = self._reply(item, packed)
         saw = {
             "frames": 0 if shown is None else len(shown.times_s),
+            "pixels": 0 if shown is None else len(shown.times_s) * math.prod(self._inference.frame_size),
+            "subtitle_lines": told.subtitle_lines,
             # Of an image, all; of a video, what the selector chose.
             **dict.fromkeys(("tokens_seen", "tokens_kept"), 0 if shown is None else shown.tokens[..., 0].numel()),
             "prompt_tokens": packed.embeddings.shape[1],

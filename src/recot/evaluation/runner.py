@@ -289,6 +289,7 @@ def _timed(answered: Answered, seconds: float) -> dict[str, object]:
 
 def _finish(task: Task, control: Control) -> dict[str, Any]:
     results = task.results()
-    report = results.finish(task.asked, control.summary(with_evidence(task.suite.summary)))
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(task.suite).items()}
+    report = results.finish(task.asked, control.summary(with_evidence(task.suite.summary)), settings)
     write_costs(task.folder, list(results.read().results.values()))
     return report

@@ -12,6 +12,9 @@ from recot.tiny_world.scene import span_text
 from recot.tiny_world.sprites import movement
 from recot.tiny_world.vocabulary import COLOURS, OBJECTS
 
+TWIN = "-twin"
+"""End of a twin's ``video_id``, which is else that of the scene whose twin it is."""
+
 
 def caption(scene: Scene) -> str:
     """One sentence a shot."""
@@ -82,7 +85,7 @@ def events(scene: Scene) -> list[dict[str, Any]]:
 
 def video_id(scene: Scene) -> str:
     """Names a scene among those of one format."""
-    return f"tiny-{scene.seed:019d}{'-twin' if scene.twin else ''}"
+    return f"tiny-{scene.seed:019d}{TWIN if scene.twin else ''}"
 
 
 def _qa(

@@ -56,7 +56,7 @@ class Told:
         return read_figures(self.report)
 
     def mean(self, name: str) -> float:
-        """Of the samples' frames or tokens; 0 where none were seen."""
+        """Of the samples' frames, pixels or tokens; 0 where none were seen."""
         return float(self.costs["mean"].get(name, 0.0))
 
 
@@ -116,7 +116,7 @@ def _told(folder: Path, label: str) -> Told:
             json.loads((folder / name).read_text()) for name in ("run.json", "results.json", "costs.json")
         )
         told = Told(folder, label, run, report, costs, read_samples(folder / "samples.jsonl"))
-        if run["suite"] not in SUITES or told.control is None:
+        if run["suite"] not in SUITES or told.control is None or report["suite_settings"] is None:
             raise ValueError(f"there is no suite {run['suite']!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder} can't be reported: {error!r}. Give the command that made it again.") from error

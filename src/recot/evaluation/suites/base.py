@@ -167,7 +167,7 @@ def fill(template: str, item: Item, subtitle_lines: Sequence[str] = ()) -> Promp
         subtitles="\n".join(subtitle_lines),
         duration="" if item.duration_s is None else round(item.duration_s, 2),
     )
-    return Prompt(user=text, system=chosen.system, reply=chosen.reply)
+    return Prompt(user=text, system=chosen.system, reply=chosen.reply, subtitle_lines=len(subtitle_lines))
 
 
 def read_rows(path: Path, origin: Origin) -> list[dict[str, Any]]:

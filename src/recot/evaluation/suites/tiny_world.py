@@ -9,6 +9,7 @@ from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, mean_over, pooled
 from recot.evaluation.items import Item
 from recot.evaluation.suites.base import Benchmark, Fields, Origin, annotated_span, option_by_text, require, texts
+from recot.tiny_world.truth import TWIN
 
 _TRUTH = Fields(
     texts=("video", "video_id", "sha256", "caption"),
@@ -24,7 +25,10 @@ _QA = Fields(
 
 
 class TinyWorld(Benchmark):
-    """A folder of ``python -m recot.tiny_world``: ``annotations`` and ``videos`` are both its ``videos/``."""
+    """A folder of ``python -m recot.tiny_world``: ``annotations`` and ``videos`` are both its ``videos/``.
+
+    Twins count as one video: they share all but what is asked, so how they are answered isn't independent.
+    """
 
     name = "tiny_world"
     origin = Origin(
@@ -56,7 +60,7 @@ class TinyWorld(Benchmark):
             raise DataError(f"{where}: an option occurs twice in {list(options)}. Make the folder again.")
         return Item(
             id=qa["sample_id"],
-            video_id=truth["video_id"],
+            video_id=truth["video_id"].removesuffix(TWIN),
             video=Path(self.videos) / truth["video"],
             question=qa["question"],
             form="letter",
