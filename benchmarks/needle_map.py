@@ -1,9 +1,9 @@
 """Needles in haystacks: a map of accuracy by length of the video and depth of the needle, with two controls.
 
-    python benchmarks/needle_map.py MODEL --work FOLDER [--lengths 64 256 1024] [--needles 5] [--shown 8] [--keep 0.25]
+    python benchmarks/needle_map.py MODEL --work FOLDER [--lengths 64 256 1024 2048 4096] [--needles 5] [--shown 8] [--budget 64]
 
 Makes haystacks of the tiny world in FOLDER, puts the questions to MODEL by the evaluator that users have, with its
-selector, with tokens kept evenly over time instead, and blind, and writes FILE.md, FILE.json and a FILE_<control>.png
+selector, with as many tokens kept evenly over time instead, and blind, and writes FILE.md, FILE.json and a FILE_<control>.png
 each. Goes on where it was ended.
 """
 
@@ -34,7 +34,7 @@ def evaluate(model: Path, control: str, options: argparse.Namespace) -> Told:
     work = options.work.resolve()
     grid = {"videos": work / "haystacks", "needles": options.needles, "frames": options.shown, "depths": DEPTHS}
     settings = [f"evaluation.needle.{name}={value}" for name, value in grid.items()]
-    settings += [f"evaluation.needle.lengths={options.lengths}".replace(" ", ""), f"keep={options.keep}"]
+    settings += [f"evaluation.needle.lengths={options.lengths}".replace(" ", ""), f"budget={options.budget}"]
     results = work / "results" / control
     command = ["src/eval.py", "evaluation=needle", *settings, f"checkpoint={model}", f"control={CONTROLS[control]}"]
     command.append(f"results={results}")
@@ -71,10 +71,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--lengths", type=int, nargs="+", default=[64, 256, 1024, 2048, 4096])
     parser.add_argument("--needles", type=int, default=5, help="for each length, depth and place in a group")
     parser.add_argument("--shown", type=int, default=8, help="frames that a needle is on")
-    parser.add_argument("--keep", type=float, default=0.25, help="share of the tokens that is kept")
+    parser.add_argument("--budget", type=int, default=64, help="tokens that are kept of a video")
     parser.add_argument("--out", type=Path, default=REPO / "benchmarks/results/needle_map")
     options = parser.parse_args()
     haystacks = options.work.resolve() / "haystacks"
@@ -85,10 +85,10 @@ def main() -> None:
     lengths = " ".join(map(str, options.lengths))
     setting = {
         "command": f"python benchmarks/needle_map.py MODEL --work FOLDER --lengths {lengths} "
-        f"--needles {options.needles} --shown {options.shown} --keep {options.keep}",
+        f"--needles {options.needles} --shown {options.shown} --budget {options.budget}",
         "grid": f"{DEPTHS} depths, {PHASES} places in a group of 4 frames, {options.needles} needles for each, "
         f"{HAYSTACKS} haystacks; a needle is on {options.shown} frames",
-        "tokens": f"selector and uniform keep {options.keep} of them",
+        "tokens": f"selector and uniform keep {options.budget}, at every length; 4 frames have 16",
         "versions": f"python {platform.python_version()}, torch {version('torch')}",
         "date": date.today().isoformat(),
     }
