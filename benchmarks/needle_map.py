@@ -1,10 +1,10 @@
 """Needles in haystacks: a map of accuracy by length of the video and depth of the needle, with two controls.
 
-    python benchmarks/needle_map.py MODEL --work FOLDER [--lengths 64 256 1024 2048 4096] [--needles 5] [--shown 8] [--budget 64]
+    python benchmarks/needle_map.py MODEL --work FOLDER [--lengths 64 256 1024 2048 4096] [--needles 5] [--budget 64]
 
 Makes haystacks of the tiny world in FOLDER, puts the questions to MODEL by the evaluator that users have, with its
-selector, with as many tokens kept evenly over time instead, and blind, and writes FILE.md, FILE.json and a FILE_<control>.png
-each. Goes on where it was ended.
+selector, with as many tokens kept evenly over time instead, and blind, and writes FILE.md, FILE.json and a
+FILE_<control>.png each. Goes on where it was ended.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def main() -> None:
         f"--needles {options.needles} --shown {options.shown} --budget {options.budget}",
         "grid": f"{DEPTHS} depths, {PHASES} places in a group of 4 frames, {options.needles} needles for each, "
         f"{HAYSTACKS} haystacks; a needle is on {options.shown} frames",
-        "tokens": f"selector and uniform keep {options.budget}, at every length; 4 frames have 16",
+        "tokens": f"selector and uniform keep {options.budget} of each video, whatever its length",
         "versions": f"python {platform.python_version()}, torch {version('torch')}",
         "date": date.today().isoformat(),
     }
