@@ -2,9 +2,9 @@
 
     python benchmarks/tiny_world_controls.py MODEL [MODEL ...] --work FOLDER [--videos 60]
 
-MODEL is an exported folder; several are seeds of one recipe, and figures are means over them. Makes a test split of
-videos of 256 frames in FOLDER/world, evaluates into FOLDER/results, which goes on where it was ended, and writes
-FILE.md and FILE.json.
+MODEL is an exported folder; several are seeds of one recipe, and each question's score is the mean over them. Makes a
+test split of videos of 256 frames in FOLDER/world, evaluates into FOLDER/results, which goes on where it was ended, and
+writes FILE.md and FILE.json.
 """
 
 import argparse
@@ -12,13 +12,21 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
+import numpy as np
+
 from recot.atomic import write_file
+from recot.evaluation.aggregation import Measure, Units, estimate, mean_over, pooled, unparsed
+from recot.evaluation.compare import difference
+from recot.evaluation.evidence import seen
+from recot.evaluation.items import Result
+from recot.evaluation.results import read_samples
 
 REPO = Path(__file__).resolve().parents[1]
 TASKS = ("needle", "binding", "counting", "order", "grounding", "multi_hop")
@@ -46,9 +54,18 @@ ROWS = {
     "evidence removed": {"keep": "1.0", "control": "evidence_removed"},
 }
 
+# Rows that are compared question by question.
+PAIRS = (
+    ("selector, keep 0.25", "no selector"),
+    *(("selector, keep 0.25", f"{other}, keep 0.25") for other in ("random", "uniform", "first", "oracle")),
+    *(("selector, keep 0.1", f"{other}, keep 0.1") for other in ("random", "oracle")),
+    ("no selector", "shuffled frames"),
+)
+Scores = list[Sequence[Result]]  # of each model
 
-def evaluate(model: Path, world: Path, results: Path, settings: dict[str, str]) -> dict[str, Any]:
-    """The figures of one run."""
+
+def evaluate(model: Path, world: Path, results: Path, settings: dict[str, str]) -> Sequence[Result]:
+    """The questions of one run that have a score."""
     places = [f"evaluation.tiny_world.{name}={world}" for name in ("annotations", "videos")]
     given = [f"{name}={value}" for name, value in settings.items()]
     command = ["src/eval.py", "evaluation=tiny_world", *places, f"checkpoint={model}", f"results={results}", *given]
@@ -56,35 +73,85 @@ def evaluate(model: Path, world: Path, results: Path, settings: dict[str, str]) 
     ended = subprocess.run([sys.executable, *command], check=False, cwd=REPO).returncode
     if ended not in (0, 3):  # 3: samples failed, as where evidence_removed leaves no frame; they are in no figure
         raise SystemExit(ended)
-    (found,) = results.glob("*/*/tiny_world/results.json")
-    figures: dict[str, Any] = json.loads(found.read_text())["figures"]
-    return figures
+    (found,) = results.glob("*/*/tiny_world/samples.jsonl")
+    return list(read_samples(found).results.values())
 
 
-def cell(runs: list[dict[str, Any]], name: str) -> str:
-    """Mean over the models, with the interval of the only one or the range of several."""
-    own = [run[name] for run in runs if name in run]
-    if not own:
+def averaged(measure: Measure, runs: Scores) -> Units:
+    """A measure of each model, and the mean of these, of the questions that all have a score for."""
+    every = [measure(sorted(run, key=lambda result: result.id)) for run in runs]
+    both = set.intersection(*(set(units.ids) for units in every))
+    same = [units.only(both) for units in every]
+    return replace(same[0], values=np.mean([units.values for units in same], axis=0))
+
+
+def measures() -> dict[str, Measure]:
+    """By name: accuracy over all tasks, of each task, replies that can't be read, and what is kept of the evidence."""
+
+    def of_task(task: str) -> Measure:
+        return lambda results: pooled([result for result in results if task in result.groups["task"]])
+
+    by_task = {f"task={task}": of_task(task) for task in TASKS}
+    return {"macro": mean_over("task"), **by_task, "unparsed": unparsed, **{name: seen(name) for name in SELECTOR}}
+
+
+def estimates(runs: Scores) -> dict[str, Any]:
+    """Figures by name: each as in ``Figure``, with ``models``, the value of each of them."""
+    found = {}
+    for name, measure in measures().items():
+        units = averaged(measure, runs)
+        if units.ids:
+            each = [estimate(measure(list(run))).value for run in runs]
+            found[name] = {**asdict(estimate(units)), "models": each}
+    return found
+
+
+def cell(figures: dict[str, Any], name: str) -> str:
+    """Mean over the models, with its interval over videos."""
+    if name not in figures:
         return ""
-    values = [figure["value"] for figure in own]
-    low, high = (own[0]["low"], own[0]["high"]) if len(own) == 1 else (min(values), max(values))
-    return f"{mean(values):.3f} ({low:.3f}-{high:.3f})"
+    figure = figures[name]
+    return f"{figure['value']:.3f} ({figure['low']:.3f}-{figure['high']:.3f})"
+
+
+def paired(measure: Measure, a: Scores, b: Scores) -> dict[str, Any]:
+    """How much better b is than a, on the questions that both have a score for."""
+    units = averaged(measure, a), averaged(measure, b)
+    both = set(units[0].ids) & set(units[1].ids)
+    found = difference(*(own.only(both) for own in units))
+    return {**asdict(found), "value": found.value}
 
 
 def page(found: dict[str, Any]) -> str:
     """The Markdown page."""
     lines = ["# The tiny world under control", "", *(f"- {key}: {value}" for key, value in found["setting"].items())]
-    spread = "95 % interval over videos" if found["setting"]["models"] == 1 else "range over models"
-    lines += ["", f"Accuracy on questions with four options, chance 0.25; in brackets the {spread}.", ""]
+    lines += [
+        "",
+        "Accuracy on questions with four options, chance 0.25; mean over the models, in brackets its 95 % interval",
+    ]
+    lines += ["over videos.", ""]
     columns = {"macro": "all tasks", **{f"task={task}": task for task in TASKS}, "unparsed": "unparsed"}
     lines += ["| | " + " | ".join(columns.values()) + " |", "|---|" + "---:|" * len(columns)]
-    for row, runs in found["rows"].items():
-        lines.append(f"| {row} | " + " | ".join(cell(runs, name) for name in columns) + " |")
+    for row, figures in found["rows"].items():
+        lines.append(f"| {row} | " + " | ".join(cell(figures, name) for name in columns) + " |")
     lines += ["", "What the selector keeps of the evidence:", ""]
     lines += ["| | " + " | ".join(SELECTOR) + " |", "|---|" + "---:|" * len(SELECTOR)]
-    for row, runs in found["rows"].items():
-        if any(SELECTOR[0] in run for run in runs):
-            lines.append(f"| {row} | " + " | ".join(cell(runs, name) for name in SELECTOR) + " |")
+    for row, figures in found["rows"].items():
+        if SELECTOR[0] in figures:
+            lines.append(f"| {row} | " + " | ".join(cell(figures, name) for name in SELECTOR) + " |")
+    lines += [
+        "",
+        "Paired differences in accuracy, A - B:",
+        "",
+        "| A | B | all tasks | p | needle | p |",
+        "|---" * 6 + "|",
+    ]
+    for pair in found["pairs"]:
+        told = [
+            f"{own['value']:+.3f} ({own['low']:+.3f} to {own['high']:+.3f}) | {own['p_value']:.4f}"
+            for own in (pair["macro"], pair["task=needle"])
+        ]
+        lines.append(f"| {pair['a']} | {pair['b']} | {' | '.join(told)} |")
     return "\n".join([*lines, ""])
 
 
@@ -99,7 +166,7 @@ def main() -> None:
     if not world.is_dir():
         size = ["--videos", str(options.videos), "--frames", "256", "--seed", "0", "--split", "test"]
         subprocess.run([sys.executable, "-m", "recot.tiny_world", "--out", str(world), *size], check=True)
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, Scores] = {}
     for row, settings in ROWS.items():
         for number, model in enumerate(options.models):
             results = options.work.resolve() / "results" / f"{number}" / row.replace(" ", "_").replace(",", "")
@@ -112,7 +179,11 @@ def main() -> None:
         "versions": f"python {platform.python_version()}, torch {version('torch')}",
         "date": date.today().isoformat(),
     }
-    found = {"setting": setting, "rows": rows}
+    pairs = [
+        {"a": a, "b": b} | {name: paired(measures()[name], rows[b], rows[a]) for name in ("macro", "task=needle")}
+        for a, b in PAIRS
+    ]
+    found = {"setting": setting, "rows": {row: estimates(runs) for row, runs in rows.items()}, "pairs": pairs}
     write_file(options.out.with_suffix(".json"), (json.dumps(found, indent=1) + "\n").encode())
     write_file(options.out.with_suffix(".md"), page(found).encode())
     print(page(found))

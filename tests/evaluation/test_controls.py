@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,9 @@ from recot.evaluation.controls import (
     wrong_videos,
 )
 from recot.evaluation.items import Item
+from recot.models.selection import evidence_groups
+from recot.tiny_world.splits import Split
+from recot.tiny_world.truth import questions
 
 TIMES = np.arange(64) / 8
 
@@ -189,3 +193,30 @@ def test_unknown_values_are_refused(wrong: dict) -> None:
 def test_frames_of_no_video_are_refused() -> None:
     with pytest.raises(ConfigError, match="shows no frame"):
         Control(video="none", frames="shuffled")
+
+
+def test_evidence_s_groups_are_those_of_its_frames() -> None:
+    """What is measured, and given to the oracle, are the groups that ``evidence_only`` shows a frame of."""
+    checked = 0
+    for scene in Split(world=0, name="test", videos=6, frames=256):
+        times = np.arange(scene.frames) / scene.fps
+        seconds = torch.from_numpy(times.reshape(1, -1, 4)[:, :, [0, 3]])
+        for qa in questions(scene):
+            places = shown_frames("evidence_only", times, qa.evidence, seed=0, item_id="")
+            found = evidence_groups(seconds, [qa.evidence], torch.ones(seconds.shape[:2], dtype=torch.bool))
+            assert found[0].nonzero()[:, 0].tolist() == sorted({int(place) // 4 for place in places})
+            checked += any(end * scene.fps % 4 == 0 for _, end in qa.evidence)
+    assert checked, "some evidence ends where a group begins"
+
+
+def test_a_moment_is_in_the_group_that_shows_it() -> None:
+    seconds = torch.tensor([[[0.0, 3.0], [4.0, 7.0], [8.0, 11.0]]], dtype=torch.float64)
+    valid = torch.ones(1, 3, dtype=torch.bool)
+    for span, groups in {
+        (4.0, 4.0): [1],
+        (5.0, 5.0): [1],
+        (3.0, 4.0): [0],
+        (3.5, 3.5): [],
+        (2.0, 9.0): [0, 1, 2],
+    }.items():
+        assert evidence_groups(seconds, [[span]], valid)[0].nonzero()[:, 0].tolist() == groups

@@ -178,11 +178,16 @@ def normalised(logits: Tensor, valid: Tensor) -> Tensor:
 
 
 def evidence_groups(seconds: Tensor, spans: Sequence[Spans], valid: Tensor) -> Tensor:
-    """Groups that show any part of the spans. (B, G, 2) float64 and one list of spans a sample -> (B, G) bool."""
+    """Groups that show any part of the spans. (B, G, 2) float64 and one list of spans a sample -> (B, G) bool.
+
+    A span ends before its end: a group whose first frame is at the end shows nothing of it. A span without a length is
+    a moment, and in the group that shows it.
+    """
     found = torch.zeros_like(valid)
     for sample, own in enumerate(spans):
         for start, end in own:
-            found[sample] |= (seconds[sample, :, 0] <= end) & (seconds[sample, :, 1] >= start)
+            first, last = seconds[sample].unbind(dim=-1)
+            found[sample] |= ((first < end) | (first <= start)) & (last >= start)
     return found & valid
 
 
