@@ -34,7 +34,11 @@ def evaluate(model: Path, control: str, options: argparse.Namespace) -> Told:
     work = options.work.resolve()
     grid = {"videos": work / "haystacks", "needles": options.needles, "frames": options.shown, "depths": DEPTHS}
     settings = [f"evaluation.needle.{name}={value}" for name, value in grid.items()]
-    settings += [f"evaluation.needle.lengths={options.lengths}".replace(" ", ""), f"budget={options.budget}"]
+    settings += [
+        f"evaluation.needle.lengths={options.lengths}".replace(" ", ""),
+        f"budget={options.budget}",
+        "times=kept",
+    ]
     results = work / "results" / control
     command = ["src/eval.py", "evaluation=needle", *settings, f"checkpoint={model}", f"control={CONTROLS[control]}"]
     command.append(f"results={results}")
@@ -88,7 +92,7 @@ def main() -> None:
         f"--needles {options.needles} --shown {options.shown} --budget {options.budget}",
         "grid": f"{DEPTHS} depths, {PHASES} places in a group of 4 frames, {options.needles} needles for each, "
         f"{HAYSTACKS} haystacks; a needle is on {options.shown} frames",
-        "tokens": f"selector and uniform keep {options.budget} of each video, whatever its length",
+        "tokens": f"selector and uniform keep {options.budget} of each video, whatever its length, and the times of groups with one",
         "versions": f"python {platform.python_version()}, torch {version('torch')}",
         "date": date.today().isoformat(),
     }

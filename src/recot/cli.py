@@ -50,6 +50,7 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
     keep = parser.add_mutually_exclusive_group()
     keep.add_argument("--keep", type=float, metavar="RATIO", help="part of the video's tokens that is read, e.g. 0.25")
     keep.add_argument("--budget", type=int, metavar="N", help="video tokens that are read")
+    parser.add_argument("--times", choices=("all", "kept"), help="read all times, or those of what is kept only")
     parser.add_argument("--fps", type=float, help="frames seen of a second of video")
     parser.add_argument("--max-frames", type=int, metavar="N", help="most frames, spread evenly over a longer video")
     parser.add_argument("--max-new-tokens", type=int, metavar="N", help="longest answer")
@@ -75,7 +76,7 @@ def _options_named(wanted: argparse.Namespace) -> Iterator[None]:
         message = str(error)
         for option, key in (("keep", "ratio"), ("budget", "budget")):
             if getattr(wanted, option) is not None:
-                message = message.replace(f"selector.keep.{key}=", f"--{option} ")
+                message = message.replace(f"keep {key}=", f"--{option} ")
         raise ConfigError(message) from error
 
 
@@ -120,6 +121,8 @@ def _changed(inference: Inference, wanted: argparse.Namespace) -> Inference:
     keep, sampling, generation = inference.keep, inference.sampling, inference.generation
     if wanted.keep is not None or wanted.budget is not None:
         keep = replace(keep, ratio=wanted.keep, budget=wanted.budget, threshold=None)
+    if wanted.times is not None:
+        keep = replace(keep, times=wanted.times)
     if wanted.fps is not None:
         sampling = replace(sampling, fps=wanted.fps, count=None, stride=None)
     if wanted.max_frames is not None:

@@ -105,7 +105,7 @@ def answers_of_lmms_eval(python: str, suite: TinyWorld, items: list[Item], given
 
 def our_answers(suite: TinyWorld, checkpoint: Path, control: Control, folder: Path) -> Answers:
     """Of our own evaluator."""
-    none = dict.fromkeys(("budget", "fps", "max_frames"))
+    none = dict.fromkeys(("budget", "times", "fps", "max_frames"))
     inference = with_budgets(INFERENCE, keep=0.5, frames=8, max_new_tokens=REPLY_TOKENS, **none)  # type: ignore[arg-type]
     digest = folder_hash(checkpoint)
     use = ModelUse(folder=checkpoint, digest=digest, inference=inference, control=control, scoring="generate")

@@ -31,7 +31,7 @@ def test_measures_by_hand() -> None:
     )
     metrics = SelectorMetrics()
     assert metrics.compute() == {}
-    metrics.update(visual, Selection(kept, scores, scores), [[(1.2, 2.5)], [(0.0, 0.3)], []])
+    metrics.update(visual, Selection(kept, scores, scores, ["all"] * 3), [[(1.2, 2.5)], [(0.0, 0.3)], []])
     found = {name: value.item() for name, value in metrics.compute().items()}
     assert found == pytest.approx(
         {
@@ -57,7 +57,7 @@ def test_auroc_is_torchmetrics_s_with_ties_too(kinds: int) -> None:
         valid=torch.ones(1, 40, dtype=torch.bool),
         seconds=seconds[None],
     )
-    selection = Selection(torch.ones(1, 40, 1, dtype=torch.bool), scores[None], scores[None])
+    selection = Selection(torch.ones(1, 40, 1, dtype=torch.bool), scores[None], scores[None], ["all"])
     (found,) = evidence_found(visual, selection, [[(5.0, 11.5), (30.0, 30.5)]])
     shows = torch.tensor([5 <= i <= 11 or i == 30 for i in range(40)])
     assert found["evidence_auroc"].item() == pytest.approx(binary_auroc(scores[:, 0], shows.long()).item(), abs=1e-6)

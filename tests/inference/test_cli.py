@@ -80,6 +80,12 @@ def test_options_replace_the_checkpoint_s_settings(
     assert found["moments"][0]["kept_share"] == pytest.approx(choice.selection.kept[0].float().mean(dim=1).max().item())
     assert reply.text.startswith(found["answer"])
     assert ask_json(capsys, clip, QUESTION, *options[:4], "--keep", 1)["tokens_kept"] == 32 // 4 * 16
+    longer = (*options[:6], "--budget", 1, "--max-new-tokens", 8)
+    said = {times: ask_json(capsys, clip, QUESTION, *longer, "--times", times)["answer"] for times in ("all", "kept")}
+    for times, own in said.items():
+        rule = KeepRule(budget=1, times=times)  # type: ignore[arg-type]
+        assert by_hand(clip, [*(n * 64 // 18 for n in range(18)), 60, 60], rule)[0].text == own
+    assert said["all"] != said["kept"]
     drawn = [
         ask_json(capsys, clip, QUESTION, *options[:4], "--temperature", 5, "--seed", seed)["answer"]
         for seed in (1, 1, 2)

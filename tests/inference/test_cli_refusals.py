@@ -85,6 +85,7 @@ def test_a_question_of_10_000_words_is_refused_by_the_demo(refused: Refused, wor
         (("--keep", 2), "error: --keep 2.0: must be"),
         (("--keep", "nan"), "error: --keep nan: must be"),
         (("--keep", 0.5, "--budget", 4), "not allowed with"),
+        (("--times", "some"), "invalid choice: 'some'"),
         (("--fps", 0), "fps must be a positive number"),
         (("--max-frames", 0), "max_frames must be"),
         (("--max-new-tokens", 0), "max_new_tokens=0"),

@@ -7,8 +7,9 @@ from typing import Any
 from recot.checkpoints.inference import Inference
 from recot.errors import ConfigError
 from recot.evaluation.controls import CONTROLS, Control
+from recot.models.selection import Times
 
-BUDGETS = ("keep", "budget", "fps", "frames", "max_frames", "max_new_tokens")
+BUDGETS = ("keep", "budget", "times", "fps", "frames", "max_frames", "max_new_tokens")
 """Keys of a run's settings."""
 
 
@@ -17,6 +18,7 @@ def with_budgets(
     *,
     keep: float | None,
     budget: int | None,
+    times: Times | None,
     fps: float | None,
     frames: int | None,
     max_frames: int | None,
@@ -28,6 +30,7 @@ def with_budgets(
         inference: the checkpoint's.
         keep: part of a video's tokens that is read.
         budget: or, how many are.
+        times: whose times are read, see ``KeepRule``.
         fps: frames seen of a second.
         frames: or, how many are seen, evenly spread, of every video.
         max_frames: most frames.
@@ -48,6 +51,8 @@ def with_budgets(
     rule, sampling, generation = inference.keep, inference.sampling, inference.generation
     if keep is not None or budget is not None:
         rule = replace(rule, ratio=keep, budget=budget, threshold=None)
+    if times is not None:
+        rule = replace(rule, times=times)
     if fps is not None or frames is not None:
         sampling = replace(sampling, fps=fps, count=frames, stride=None)
     if frames is not None and max_frames is None:

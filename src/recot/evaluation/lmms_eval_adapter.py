@@ -24,6 +24,7 @@ from recot.evaluation.processes import Place, torchrun_place
 from recot.evaluation.recot_answerer import RecotAnswerer
 from recot.evaluation.runner import by_video
 from recot.models.generation import GenerationSettings
+from recot.models.selection import Times
 
 _NO_MATTER = frozenset({"top_p", "top_k", "seed", "image_aspect_ratio"})
 """Of ``generation_kwargs``, what can't change a greedy reply about a video."""
@@ -64,6 +65,7 @@ class Recot(lmms):
         pretrained: str,
         keep: float | None = None,
         budget: int | None = None,
+        times: Times | None = None,
         fps: float | None = None,
         frames: int | None = None,
         max_frames: int | None = None,
@@ -83,7 +85,14 @@ class Recot(lmms):
         self.device = torch.device(device or place.device())  # lmms-eval gathers on it
         self._model, inference = load_video_lm(Path(str(pretrained)), device=str(self.device))
         self._inference = with_budgets(
-            inference, keep=keep, budget=budget, fps=fps, frames=frames, max_frames=max_frames, max_new_tokens=None
+            inference,
+            keep=keep,
+            budget=budget,
+            times=times,
+            fps=fps,
+            frames=frames,
+            max_frames=max_frames,
+            max_new_tokens=None,
         )
 
     def generate_until(self, requests: Sequence[Instance]) -> list[GenerationResult]:

@@ -15,11 +15,12 @@ from recot.models.visual_groups import Spans, VisualGroups
 
 Level = Literal["token", "group"]
 Pool = Literal["mean", "max"]
+Times = Literal["all", "kept"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeepRule:
-    """How much of a video stays; exactly one of ratio, budget and threshold. Time tokens always stay and don't count.
+    """How much of a video stays; exactly one of ratio, budget and threshold. Time tokens don't count.
 
     Attributes:
         ratio: fraction of the video tokens (or groups), in (0, 1], rounded down, at least one.
@@ -27,6 +28,9 @@ class KeepRule:
         threshold: least score that stays, in [0, 1]; the best token (or group) always does.
         level: ``token``, or ``group``: whole groups by their pooled score.
         pool: how a group's scores are pooled: ``max``, as what is asked for may be on few of its tokens, or ``mean``.
+        times: whose time tokens stay: ``all`` groups', as in the released model, or only of those of which a token is
+            ``kept``. A time is about 10 tokens, so of a long video of which little is kept, nearly all that the
+            language model reads would be times.
         multiple_of: tokens (or groups) kept by a ratio are rounded down to such a multiple, if that leaves any. The
             released model: 16.
     """
@@ -36,26 +40,29 @@ class KeepRule:
     threshold: float | None = None
     level: Level = "token"
     pool: Pool = "max"
+    times: Times = "all"
     multiple_of: int = 1
 
     def __post_init__(self) -> None:
         if sum(value is not None for value in (self.ratio, self.budget, self.threshold)) != 1:
             raise ConfigError(
-                f"selector.keep: give exactly one of ratio ({self.ratio}), budget ({self.budget}) and threshold "
-                f"({self.threshold})"
+                f"what is kept of a video: give exactly one of ratio ({self.ratio}), budget ({self.budget}) and "
+                f"threshold ({self.threshold})"
             )
         if self.ratio is not None and not 0 < self.ratio <= 1:
-            raise ConfigError(f"selector.keep.ratio={self.ratio}: must be above 0 and at most 1, e.g. 0.25")
+            raise ConfigError(f"keep ratio={self.ratio}: must be above 0 and at most 1, e.g. 0.25")
         if self.budget is not None and (self.budget != int(self.budget) or self.budget < 1):
-            raise ConfigError(f"selector.keep.budget={self.budget}: must be a whole number of tokens, at least 1")
+            raise ConfigError(f"keep budget={self.budget}: must be a whole number of tokens, at least 1")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise ConfigError(f"selector.keep.threshold={self.threshold}: scores lie in [0, 1]; give such a number")
+            raise ConfigError(f"keep threshold={self.threshold}: scores lie in [0, 1]; give such a number")
         if self.level not in ("token", "group") or self.pool not in ("mean", "max"):
+            raise ConfigError(f"keep: level={self.level!r} must be token or group, pool={self.pool!r} mean or max")
+        if self.times not in ("all", "kept"):
             raise ConfigError(
-                f"selector.keep: level={self.level!r} must be token or group, pool={self.pool!r} mean or max"
+                f"keep times={self.times!r}: must be all, or kept, for the times of groups with a kept token"
             )
         if self.multiple_of < 1:
-            raise ConfigError(f"selector.keep.multiple_of={self.multiple_of}: must be at least 1")
+            raise ConfigError(f"keep multiple_of={self.multiple_of}: must be at least 1")
 
     def count(self, groups: int, tokens_per_group: int) -> int:
         """How many units (tokens or groups, by ``level``) of a video stay. Not for thresholds."""
@@ -64,14 +71,12 @@ class KeepRule:
             count = int(units * self.ratio + 1e-9)  # 0.29 * 100 is 28.999...
             return max(1, count - count % self.multiple_of if count >= self.multiple_of else count)
         if self.budget is None:
-            raise ConfigError(
-                "selector.keep.threshold needs scores, which this selector has none of: use ratio or budget"
-            )
+            raise ConfigError("a threshold needs scores, which this selector has none of: use a ratio or budget")
         size = tokens_per_group if self.level == "group" else 1
         if self.budget < size:
             raise ConfigError(
-                f"selector.keep.budget={self.budget} has no room for one group of {size} tokens: raise it, or use "
-                "selector.keep.level=token"
+                f"keep budget={self.budget} has no room for one group of {size} tokens: raise it, or keep "
+                "tokens instead of groups (stage.keep_level=token)"
             )
         return min(units, self.budget // size)
 
@@ -83,6 +88,7 @@ def draw_rule(
     *,
     level: Level = "token",
     pool: Pool = "max",
+    times: Times = "all",
     multiple_of: int = 1,
 ) -> KeepRule:
     """A rule for one training sample: its ratio uniform in [low, high] (0.7 to 0.99 in the released model).
@@ -93,9 +99,9 @@ def draw_rule(
         ConfigError: if the range is empty or leaves (0, 1].
     """
     if not 0 < low <= high <= 1:
-        raise ConfigError(f"selector.train_ratio=[{low}, {high}]: give 0 < low <= high <= 1, e.g. [0.7, 0.99]")
+        raise ConfigError(f"stage.train_ratio=[{low}, {high}]: give 0 < low <= high <= 1, e.g. [0.7, 0.99]")
     ratio = low + (high - low) * torch.rand((), generator=generator, dtype=torch.float64).item()
-    return KeepRule(ratio=min(ratio, high), level=level, pool=pool, multiple_of=multiple_of)
+    return KeepRule(ratio=min(ratio, high), level=level, pool=pool, times=times, multiple_of=multiple_of)
 
 
 @dataclass(frozen=True)
@@ -105,18 +111,21 @@ class Selection:
     kept: Tensor  # (B, G, P) bool
     scores: Tensor  # (B, G, P) float32 in [0, 1], 0 at padding (and everywhere, for baselines)
     logits: Tensor  # (B, G, P) float32, scores before they are normalised, for the grounding loss
+    times: Sequence[Times]  # of each sample, see ``KeepRule``
 
     def places(self, visual: VisualGroups, sample: int) -> tuple[Tensor, Tensor]:
         """Rows of a sample that stay: (K, 2) places and (K,) ascending positions in its visual sequence, int64."""
         places = visual.places(sample)
         group, slot = places.unbind(dim=1)
         time_tokens = visual.time.shape[2]
-        kept = (slot < time_tokens) | self.kept[sample, group, (slot - time_tokens).clamp(min=0)]
+        own = self.kept[sample]
+        timed = own.any(dim=-1) if self.times[sample] == "kept" else torch.ones_like(own[:, 0])
+        kept = torch.where(slot < time_tokens, timed[group], own[group, (slot - time_tokens).clamp(min=0)])
         positions = kept.nonzero()[:, 0]
         return places[positions], positions
 
     def positions(self, visual: VisualGroups) -> list[Tensor]:
-        """(K,) int64 of each sample: kept positions in its visual sequence, ascending, time tokens included."""
+        """(K,) int64 of each sample: kept positions in its visual sequence, ascending, with time tokens."""
         return [self.places(visual, sample)[1] for sample in range(len(self.kept))]
 
 

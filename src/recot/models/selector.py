@@ -55,7 +55,7 @@ class Selector(nn.Module):
         super().__init__()
         if layout not in ("native", "official") or gradient not in ("straight_through", "additive"):
             raise ConfigError(
-                f"selector.layout={layout!r} must be native or official, selector.gradient={gradient!r} "
+                f"model.selector.layout={layout!r} must be native or official, model.selector.gradient={gradient!r} "
                 "straight_through or additive"
             )
         self.layout = layout
@@ -86,10 +86,11 @@ class Selector(nn.Module):
         with torch.autocast(visual.tokens.device.type, enabled=False):
             logits = by_layout(visual, self._question_vectors(query))
             scores = normalised(logits, visual.valid)
-        return Selection(kept=select(scores, visual.valid, rules), scores=scores, logits=logits)
+        kept = select(scores, visual.valid, rules)
+        return Selection(kept=kept, scores=scores, logits=logits, times=[rule.times for rule in rules])
 
     def rows(self, visual: VisualGroups, selection: Selection) -> list[Tensor]:
-        """What the language model reads of each sample: (K, D) kept rows in order, time tokens included."""
+        """What the language model reads of each sample: (K, D) kept rows in order, with time tokens."""
         out = []
         for sample in range(len(visual.valid)):
             places, positions = selection.places(visual, sample)

@@ -31,7 +31,7 @@ class BaselineSelector(nn.Module):
     def __init__(self, *, kind: str) -> None:
         super().__init__()
         if kind not in _CHOICES:
-            raise ConfigError(f"selector.kind={kind!r}: use one of {', '.join(_CHOICES)}")
+            raise ConfigError(f"kind={kind!r} of selector: use one of {', '.join(_CHOICES)}")
         self.kind = kind
 
     def forward(self, visual: VisualGroups, query: Query, rules: Sequence[KeepRule]) -> Selection:
@@ -59,7 +59,7 @@ class BaselineSelector(nn.Module):
             chosen = _CHOICES[self.kind](groups * size, rule.count(groups, per_group), seed, shown)
             kept[sample, own] = chosen.view(groups, size).expand(groups, per_group)
         zeros = torch.zeros(visual.tokens.shape[:3], device=visual.tokens.device)
-        return Selection(kept=kept.to(zeros.device), scores=zeros, logits=zeros)
+        return Selection(kept=kept.to(zeros.device), scores=zeros, logits=zeros, times=[rule.times for rule in rules])
 
     def rows(self, visual: VisualGroups, selection: Selection) -> list[Tensor]:
         """(K, D) kept rows of each sample, in order and unchanged."""

@@ -198,7 +198,9 @@ class VideoLanguageStage(lightning.LightningModule):
 
     def _rule(self, sample: Sample) -> KeepRule:
         generator = torch.Generator().manual_seed(derive_seed(sample.seed, "keep"))
-        return draw_rule(*self.train_ratio, generator, level=self.val_keep.level, pool=self.val_keep.pool)
+        return draw_rule(
+            *self.train_ratio, generator, level=self.val_keep.level, pool=self.val_keep.pool, times=self.val_keep.times
+        )
 
     def _loss(self, output: Output) -> tuple[Tensor, Tensor]:
         return next_token_loss(output.hidden, self.model.head(), output.pack.labels, rows_at_once=self.rows_at_once)
