@@ -92,7 +92,7 @@ def main() -> None:
         f"--needles {options.needles} --shown {options.shown} --budget {options.budget}",
         "grid": f"{DEPTHS} depths, {PHASES} places in a group of 4 frames, {options.needles} needles for each, "
         f"{HAYSTACKS} haystacks; a needle is on {options.shown} frames",
-        "tokens": f"selector and uniform keep {options.budget} of each video, whatever its length, and the times of groups with one",
+        "tokens": f"selector and uniform keep {options.budget} of each video, and the times of the groups that these are of",
         "versions": f"python {platform.python_version()}, torch {version('torch')}",
         "date": date.today().isoformat(),
     }

@@ -225,7 +225,7 @@ def test_rules() -> None:
     ],
 )
 def test_impossible_rules_are_named(rule: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="keep|kept"):
+    with pytest.raises(ConfigError, match=r"keep|kept"):
         KeepRule(**rule)  # type: ignore[arg-type]
 
 
