@@ -92,7 +92,7 @@ def main() -> None:
         f"--needles {options.needles} --shown {options.shown} --budget {options.budget}",
         "grid": f"{DEPTHS} depths, {PHASES} places in a group of 4 frames, {options.needles} needles for each, "
         f"{HAYSTACKS} haystacks; a needle is on {options.shown} frames",
-        "tokens": f"selector and uniform keep {options.budget} of each video, and the times of the groups that these are of",
+        "tokens": f"selector and uniform keep {options.budget} of each video, with the times of their groups",
         "versions": f"python {platform.python_version()}, torch {version('torch')}",
         "date": date.today().isoformat(),
     }
