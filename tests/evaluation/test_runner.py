@@ -14,11 +14,12 @@ import pytest
 
 from recot.errors import ConfigError, DataError, VideoError
 from recot.evaluation.answerer import Answered, PromptOf
-from recot.evaluation.compare import compare, read_run
+from recot.evaluation.compare import compare, read_run, report
 from recot.evaluation.controls import CONTROLS, Control
 from recot.evaluation.evidence import normalised_gain, seen
 from recot.evaluation.items import Item, Needle, Result
 from recot.evaluation.processes import Place, run
+from recot.evaluation.prompts import TEMPLATES
 from recot.evaluation.report.page import write_report
 from recot.evaluation.report.runs import read_runs
 from recot.evaluation.results import ResultsFolder, read_samples
@@ -31,8 +32,10 @@ from recot.evaluation.runner import (
     evaluate,
     folder_hash,
     prepare,
+    prompts_hash,
 )
 from recot.evaluation.suites import NeedleInAHaystack, TinyWorld
+from tests.evaluation import benchmark_files
 from tests.evaluation.conftest import INFERENCE
 from tests.evaluation.failing_process import fail_on, kill_self
 
@@ -119,6 +122,47 @@ def test_a_finished_run_needs_no_model_and_another_one_is_refused(
         evaluate({"tiny_world": suite}, use(checkpoint), tmp_path, processes=1)
     with pytest.raises(DataError, match="checkpoint"):
         evaluate({"tiny_world": suite}, replace(blind, digest="0"), tmp_path, processes=1)
+
+
+@pytest.mark.parametrize("part", ["user", "option", "system", "reply"])
+def test_other_prompts_are_refused_and_compared(
+    part: str, suite: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = OtherModel(digest="a", given={}, make=lambda place: Fake())
+    evaluate({"tiny_world": suite}, model, tmp_path / "a", processes=1)
+    template = TEMPLATES["tiny_world"]
+    monkeypatch.setitem(TEMPLATES, "tiny_world", replace(template, **{part: getattr(template, part) + " x"}))
+    with pytest.raises(DataError, match=r"another run \(prompts: '\w{64}' there, '\w{64}' now\)"):
+        prepare("tiny_world", suite, model, tmp_path / "a")
+    evaluate({"tiny_world": suite}, model, tmp_path / "b", processes=1)
+    told = report(read_run(tmp_path / "a"), read_run(tmp_path / "b"))
+    assert told.count("- prompts: ") == 1
+
+
+def test_what_is_told_of_subtitles_and_durations_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subtitled = benchmark_files.video_mme(tmp_path / "video_mme").suite
+    before = prompts_hash(subtitled, subtitled.load())
+    template = TEMPLATES["video_mme_subtitles"]
+    monkeypatch.setitem(TEMPLATES, "video_mme_subtitles", replace(template, user=template.user + "x"))
+    assert prompts_hash(subtitled, subtitled.load()) != before
+    vstar = benchmark_files.vstar(tmp_path / "vstar").suite
+    items = vstar.load()
+    other = [replace(items[0], duration_s=21.0), *items[1:]]
+    assert prompts_hash(vstar, items) == prompts_hash(vstar, vstar.load()) != prompts_hash(vstar, other)
+
+
+def test_another_haystack_of_the_same_name_is_refused(world: Path, tmp_path: Path) -> None:
+    hay = tmp_path / "videos/hay.mp4"
+    hay.parent.mkdir()
+    suite = NeedleInAHaystack(videos=hay.parent, lengths=[16], depths=2, needles=1, frames=1, seed=0)
+    model = OtherModel(digest="a", given={}, make=lambda place: Fake())
+    hay.symlink_to(world / "000000.mp4")
+    prepare("needle", suite, model, tmp_path / "results")
+    prepare("needle", suite, model, tmp_path / "results")
+    hay.unlink()
+    hay.symlink_to(world / "000001.mp4")
+    with pytest.raises(DataError, match=r"another run \(data_hash: "):
+        prepare("needle", suite, model, tmp_path / "results")
 
 
 def test_missing_videos_are_listed_and_blind_runs_need_none(world: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ class Item:
         subtitles: of the video; empty where there are none or they aren't used.
         duration_s: as annotated; None where it isn't.
         needle: what is put into the video, see ``recot.evaluation.needles.insert``; None for nothing.
+        video_sha256: hex, of the file, where the suite is made from videos that anybody may choose; None elsewhere.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Item:
     subtitles: tuple[Subtitle, ...] = ()
     duration_s: float | None = None
     needle: Needle | None = None
+    video_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ class Suite(Protocol):
 def data_hash(items: Sequence[Item]) -> str:
     """Hex SHA-256 of the questions, without subtitles; doesn't depend on the folders that they and their videos lie in.
 
-    Videos are only named in it: they are hundreds of GB, and one that was missing may be there when a run goes on.
+    A benchmark's videos are only named in it: they are hundreds of GB, and one that was missing may be there when a run
+    goes on. Haystacks are there, and anybody's: their content is in it.
     """
     digest = hashlib.sha256()
     for item in items:
@@ -169,6 +172,8 @@ def data_hash(items: Sequence[Item]) -> str:
             *(item.span, item.groups, item.evidence),
             None if item.needle is None else astuple(item.needle),
         ]
+        if item.video_sha256 is not None:
+            told.append(item.video_sha256)
         digest.update(json.dumps(told, sort_keys=True).encode() + b"\n")
     return digest.hexdigest()
 

@@ -1,10 +1,11 @@
 """From suites and a checkpoint to finished results folders: resumable, on any number of processes."""
 
 import hashlib
+import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -193,6 +194,7 @@ def prepare(name: str, suite: AnySuite, use: Use, folder: Path) -> Task:
     described = {
         "suite": suite.name,
         "data_hash": data_hash(items),
+        "prompts": prompts_hash(suite, items),
         "checkpoint": use.digest,
         "settings": {**use.settings(), "subtitles": subtitles_hash(items) if suite.tells_subtitles else None},
         "versions": {name: version(name) for name in ("recot", "torch", "transformers")}
@@ -250,6 +252,19 @@ def by_video(items: Sequence[Item]) -> list[Item]:
     for item in items:
         number.setdefault(item.video, len(number))
     return sorted(items, key=lambda item: (number[item.video], 0 if item.needle is None else item.needle.length))
+
+
+def prompts_hash(suite: AnySuite, items: Sequence[Item]) -> str:
+    """Hex SHA-256 of all that a model is told about each question: without subtitles, and with the first of its own.
+
+    The other lines are only named by ``subtitles_hash``: to put an hour's lines into a prompt takes too long here.
+    """
+    digest = hashlib.sha256()
+    for item in items:
+        first = [line.start for line in item.subtitles if line.text][:1]
+        told = [astuple(suite.prompt(item, times)) for times in ([], first)]
+        digest.update(json.dumps([item.id, told]).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def folder_hash(folder: Path) -> str:

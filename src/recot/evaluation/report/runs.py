@@ -92,7 +92,8 @@ def gains(runs: Iterable[Told]) -> list[tuple[Told, str, Gain]]:
     alike: dict[str, dict[str, Told]] = {}
     for told in runs:
         settings = {**told.run["settings"], "control": {**told.control, "selector": None}}
-        key = json.dumps([told.run["suite"], told.run["data_hash"], told.run["checkpoint"], settings], sort_keys=True)
+        same = [told.run.get(name) for name in ("suite", "data_hash", "prompts", "checkpoint")]
+        key = json.dumps([*same, settings], sort_keys=True)
         alike.setdefault(key, {})[told.control["selector"]] = told
     found = []
     for own in alike.values():

@@ -3,6 +3,7 @@
 Ours. Items are made from any videos, and from a seed.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
 class _Haystack:
     path: Path
     facts: VideoProbe
+    sha256: str
     absent: tuple[str, ...]  # objects that it doesn't show
 
 
@@ -139,6 +141,7 @@ class NeedleInAHaystack:
             evidence=(_seconds(haystack.facts, needle),),
             duration_s=haystack.facts.duration_s,
             needle=needle,
+            video_sha256=haystack.sha256,
         )
 
 
@@ -180,7 +183,9 @@ def _haystacks(folder: Path, origin: Origin) -> Iterator[_Haystack]:
             facts = probe(path)
         except VideoError as error:
             raise DataError(f"{path} can't be a haystack: {error.message}. Take it out of the folder.") from error
-        yield _Haystack(path, facts, _absent(path.with_suffix(".json")))
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        yield _Haystack(path, facts, sha256, _absent(path.with_suffix(".json")))
 
 
 def _absent(path: Path) -> tuple[str, ...]:
