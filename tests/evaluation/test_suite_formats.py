@@ -13,6 +13,8 @@ from recot.data.qa_text import question_text
 from recot.data.schema import QA
 from recot.errors import DataError
 from recot.evaluation.controls import wrong_videos
+from recot.evaluation.items import Subtitle
+from recot.evaluation.subtitles import read_srt
 from recot.evaluation.suites import SUITES
 from recot.evaluation.suites.base import Benchmark
 from recot.tiny_world.rendering import ground_truth
@@ -100,6 +102,52 @@ def test_subtitles_that_are_wanted_must_be_there(kind: Callable[..., Case], tmp_
     with pytest.raises(DataError, match=r"nowhere\S* isn't there"):
         suite.load()
     assert not any(item.subtitles for item in replace(suite, subtitles=False).load())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "1\n00:00:01,000 --> 00:00:02,500\n<i>Hello</i>\nthere.\n\n2\n00:01:10.5 --> 00:01:12,000 X1:2\nTwo\n",
+        "1\n00:00:01,000 --> 00:00:02,500\nHello\n  \nthere.\n\n2\n00:01:10,500 --> 00:01:12,000\n\nTwo\n",
+        "1\n00:00:01,000 --> 00:00:02,500\nHello\nthere.\n2\n00:01:10,500 --> 00:01:12,000\nTwo",
+        "00:00:01,000 --> 00:00:02,500\nHello\nthere.\n00:01:10,500 --> 00:01:12,000\nTwo",
+        "\n1\n\n00:00:01,000 --> 00:00:02,500\n\nHello\n\nthere.\n\n\n2\n\n00:01:10,500 --> 00:01:12,000\n\nTwo\n\n",
+    ],
+    ids=["plain", "empty lines within", "none between", "no numbers", "after every line"],
+)
+def test_subrip_files_are_read_by_their_times(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.srt"
+    path.write_text(content)
+    assert read_srt(path) == (Subtitle(1.0, 2.5, "Hello there."), Subtitle(70.5, 72.0, "Two"))
+
+
+def test_cues_may_be_empty_numbers_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "x.srt"
+    path.write_text(
+        "1\n00:00:01,000 --> 00:00:02,000\n\n2\n00:00:03,000 --> 00:00:04,000\n7\n\n3\n00:00:05,0 --> 00:00:06,0\n"
+    )
+    assert [line.text for line in read_srt(path)] == ["", "7", ""]
+    path.write_text(" \n")
+    assert read_srt(path) == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("Hello.\n\n1\n00:00:01,000 --> 00:00:02,000\nThere.\n", r"'Hello\.' has no times"),
+        (
+            "1\n00:00:01,000 --> 00:00:02,000\nHi.\n\n2\n00:00:03 --> 00:00:04\nThere.\n",
+            "start before end, got '00:00:03 ",
+        ),
+        ("1\n00:00:01,000 --> 00:00:72,000\nHi.\n", "start before end, got '00:00:01"),
+        ("1\n00:00:05,000 --> 00:00:04,000\nHi.\n", "start before end, got '00:00:05"),
+    ],
+)
+def test_times_that_can_t_be_are_told(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.srt"
+    path.write_text(content)
+    with pytest.raises(DataError, match=rf"x\.srt.*{message}"):
+        read_srt(path)
 
 
 def test_subtitles_that_are_damaged_are_told(tmp_path: Path) -> None:

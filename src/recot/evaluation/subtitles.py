@@ -9,7 +9,9 @@ from typing import Any
 from recot.errors import DataError
 from recot.evaluation.items import Subtitle
 
-_TIMES = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d+)\s*-->\s*(\d+):(\d\d):(\d\d)[,.](\d+)")
+_CLOCK = r"(\d+):([0-5]\d):([0-5]\d)[,.](\d+)"
+_TIMES = re.compile(rf"{_CLOCK}\s*-->\s*{_CLOCK}")
+_LIKE_TIMES = re.compile(r"[\d:,.\s]+-->")
 _TAG = re.compile(r"<[^>]*>")
 _SHORTEST = 1.0
 """Seconds that a line counts as shown at least: LongVideoBench's own rule."""
@@ -28,26 +30,26 @@ def shown_at(subtitles: Sequence[Subtitle], times_s: Sequence[float]) -> tuple[s
 def read_srt(path: Path) -> tuple[Subtitle, ...]:
     """A SubRip file; markup is left out.
 
+    A line of times begins a cue, and a number on the line before it is the cue's. Empty lines mean nothing: real files
+    have some within a cue, lack them between cues, or have one after every line.
+
     Raises:
-        DataError: if it can't be read, or has a block without times.
+        DataError: if it can't be read, has text before the first times, or times that can't be.
     """
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is no subtitle file: {error}") from error
-    found = []
-    for block in re.split(r"\n\s*\n", content.strip()):
-        lines = block.strip().splitlines()
-        times = next((i for i, line in enumerate(lines) if _TIMES.search(line)), None)
-        if times is None:
-            if not block.strip():
-                continue
-            raise DataError(f"{path} is no SubRip file: {block.strip()[:60]!r} has no times")
-        parts = _TIMES.search(lines[times])
-        assert parts is not None
-        start, end = _seconds(parts.groups()[:4]), _seconds(parts.groups()[4:])
-        found.append(Subtitle(start, end, _TAG.sub("", " ".join(lines[times + 1 :])).strip()))
-    return tuple(found)
+    lines = [line.strip() for line in content.splitlines() if line.strip()]
+    begins = [place for place, line in enumerate(lines) if _LIKE_TIMES.match(line)]
+    numbered = [place > 0 and lines[place - 1].isdecimal() for place in begins]
+    ends = [place - number for place, number in zip(begins, numbered, strict=True)] + [len(lines)]
+    if ends[0] > 0:
+        raise DataError(f"{path} is no SubRip file: {lines[0][:60]!r} has no times")
+    return tuple(
+        Subtitle(*_times(path, lines[begin]), _TAG.sub("", " ".join(lines[begin + 1 : end])).strip())
+        for begin, end in zip(begins, ends[1:], strict=True)
+    )
 
 
 def read_longvideobench(path: Path, offset_s: float, duration_s: float) -> tuple[Subtitle, ...]:
@@ -86,6 +88,15 @@ def _clock(text: str) -> float:
     """``00:01:02.500`` in seconds."""
     hours, minutes, seconds = text.replace(",", ".").split(":")
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def _times(path: Path, line: str) -> tuple[float, float]:
+    """Start and end of a SubRip cue in seconds."""
+    parts = _TIMES.match(line)
+    start, end = (0.0, -1.0) if parts is None else (_seconds(parts.groups()[:4]), _seconds(parts.groups()[4:]))
+    if end < start:
+        raise DataError(f"{path}: expected `00:00:01,000 --> 00:00:02,500`, start before end, got {line[:60]!r}")
+    return start, end
 
 
 def _seconds(parts: Sequence[str]) -> float:
