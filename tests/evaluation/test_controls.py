@@ -22,7 +22,7 @@ from recot.evaluation.controls import (
     shuffled_options,
     wrong_videos,
 )
-from recot.evaluation.items import Item
+from recot.evaluation.items import Item, Subtitle
 from recot.models.selection import evidence_groups
 from recot.tiny_world.splits import Split
 from recot.tiny_world.truth import questions
@@ -63,6 +63,15 @@ def test_wrong_videos_are_a_rotation_of_all_videos(videos: int) -> None:
     shown = {after.video_id: after.video for after in asked}
     assert len(set(shown.values())) == videos
     assert wrong_videos(list(reversed(items)), 0) == list(reversed(asked))
+
+
+def test_what_is_told_of_a_wrong_video_is_its_own() -> None:
+    items = [
+        replace(item(i), subtitles=(Subtitle(0.0, 1.0, f"said in v{i}.mp4"),), duration_s=float(i)) for i in range(3)
+    ]
+    of = {own.video: (own.subtitles, own.duration_s) for own in items}
+    for after in wrong_videos(items, 0):
+        assert (after.subtitles, after.duration_s) == of[after.video]
 
 
 def test_one_video_has_no_other() -> None:

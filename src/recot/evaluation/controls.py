@@ -118,14 +118,15 @@ CONTROLS = {
 def wrong_videos(items: Sequence[Item], seed: int) -> list[Item]:
     """Every question about another video of the suite: all about one video get the same other one, and each is used.
 
-    The questions stay clustered by the video that they were written for. The evidence isn't there, and neither is the
-    needle; but as many frames are sampled, so that runs can be compared.
+    What is told of the video, its subtitles and its duration, is the other one's too: else it would give away the right
+    one. The questions stay clustered by the video that they were written for. The evidence isn't there, and neither is
+    the needle; but as many frames are sampled, so that runs can be compared.
 
     Raises:
         ConfigError: for a single video.
     """
-    videos = {item.video_id: item.video for item in items}
-    names = sorted(videos)
+    shown = {item.video_id: item for item in items}
+    names = sorted(shown)
     if len(names) < 2:
         raise ConfigError(f"control.video=wrong needs 2 videos or more, but there is only {', '.join(names) or 'none'}")
     order = [names[i] for i in keyed_rng("wrong_videos", seed).permutation(len(names))]
@@ -133,7 +134,10 @@ def wrong_videos(items: Sequence[Item], seed: int) -> list[Item]:
     return [
         replace(
             item,
-            video=videos[other[item.video_id]],
+            video=shown[other[item.video_id]].video,
+            video_sha256=shown[other[item.video_id]].video_sha256,
+            subtitles=shown[other[item.video_id]].subtitles,
+            duration_s=shown[other[item.video_id]].duration_s,
             evidence=(),
             needle=None if item.needle is None else replace(item.needle, frames=0),
         )
