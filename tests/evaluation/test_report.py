@@ -53,6 +53,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         for sample in samples:
             folder.add(sample)
         if finish:
+            first = next(own.groups for own in samples if isinstance(own, Result))
             asked = [
                 Item(
                     id=own.id,
@@ -60,7 +61,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
                     video=Path("x"),
                     question="?",
                     form="letter",
-                    groups=own.groups if isinstance(own, Result) else {"task": ("needle",)},
+                    groups=own.groups if isinstance(own, Result) else first,
                 )
                 for own in samples
             ]
@@ -155,6 +156,32 @@ def test_needles_have_a_map(write: Callable[..., Path], tmp_path: Path) -> None:
     assert (tmp_path / "out/pictures/needle_map_0.png").read_bytes().startswith(b"\x89PNG")
     assert "needle: plain" in page
     assert "cell=" not in page, "cells are in the map, not in the table"
+
+
+def test_a_run_without_the_headline_figure_is_in_the_table_only(write: Callable[..., Path], tmp_path: Path) -> None:
+    """VNBench where one try of every question failed: none counts, but its single tries do."""
+
+    def tries(question: int, count: int) -> list[Result | Failure]:
+        groups = {"type": ["ret"], "question": [f"q{question}"]}
+        own: list[Result | Failure] = [result(4 * question + n, groups, right=True) for n in range(count)]
+        return [*own, *(Failure(f"q{4 * question + n}", "v", "decode_failed", "damaged") for n in range(count, 4))]
+
+    part = [sample for question in range(4) for sample in tries(question, 3)]
+    folder = write("a", "vnbench", part)
+    runs, _ = read_runs([folder])
+    assert "circular" not in runs[0].figures
+    page = write_report(tmp_path / "one", runs, []).read_text()
+    assert page.count("data:image/png;base64,") == 0
+    write("b", "vnbench", [sample for question in range(4) for sample in tries(question, 4)])
+    runs, _ = read_runs([tmp_path / "eval"])
+    page = write_report(tmp_path / "both", runs, []).read_text()
+    assert {path.name for path in (tmp_path / "both/pictures").iterdir()} == {
+        *("vnbench_tokens_kept.png", "vnbench_frames.png", "vnbench_type.png")
+    }
+    (row,) = re.findall(r"<tr><td>a</td>(.*?)</tr>", page.split("By group")[0], re.DOTALL)
+    cells = re.findall(r'<td class="n">(.*?)</td>', row)
+    assert len(cells) == 10
+    assert "" in cells[:4], "it has no circular figure"
 
 
 def test_costs_by_hand() -> None:

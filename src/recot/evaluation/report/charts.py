@@ -27,7 +27,7 @@ def budget_chart(runs: Sequence[Told], by: str, path: Path) -> None:
     """The headline figure with its intervals against what was seen; a line for runs that differ in budgets alone.
 
     Args:
-        runs: of one suite.
+        runs: of one suite, one or more, all with a headline figure.
         by: ``tokens_kept`` or ``frames``: the mean of a run's samples.
         path: the PNG.
     """

@@ -96,16 +96,17 @@ def _section(name: str, runs: list[Told], folder: Path) -> Section:
 
 def _pictures(name: str, runs: list[Told], folder: Path) -> Iterator[Picture]:
     base = re.sub(r"\W+", "_", name)
-    for by in ("tokens_kept", "frames"):
+    ranked = [told for told in runs if told.headline in told.figures]
+    for by in ("tokens_kept", "frames") if ranked else ():
         path = folder / f"{base}_{by}.png"
-        charts.budget_chart(runs, by, path)
+        charts.budget_chart(ranked, by, path)
         yield _picture(f"{runs[0].headline} against {by.replace('_', ' ')}", path)
     for grouping in SUITES[runs[0].run["suite"]].summary.tables:
-        count = sum(key.startswith(f"{grouping}=") for key in runs[0].figures)
+        count = len({key for told in ranked for key in told.figures if key.startswith(f"{grouping}=")})
         if grouping != "cell" and 1 <= count <= _MOST_GROUPS:
             path = folder / f"{base}_{grouping}.png"
-            charts.bars(runs, grouping, path)
-            left_out = f", the first {charts.MOST_BARS} runs" if len(runs) > charts.MOST_BARS else ""
+            charts.bars(ranked, grouping, path)
+            left_out = f", the first {charts.MOST_BARS} runs" if len(ranked) > charts.MOST_BARS else ""
             yield _picture(f"mean score by {grouping}{left_out}", path)
     for i, told in enumerate(runs):
         if any(key.startswith("cell=") for key in told.figures):
