@@ -136,6 +136,17 @@ def test_report_and_what_it_leaves_out(tmp_path: Path, capsys: pytest.CaptureFix
     assert report(read_run(a), read_run(tmp_path / "b" / "mlvu_dev")).splitlines()[-1] == row
 
 
+def test_groups_that_a_mean_lacks_are_told(tmp_path: Path) -> None:
+    a = read_run(write(tmp_path / "a", [1, None, 1, None]))  # all of order failed
+    whole = read_run(write(tmp_path / "b", [1, 0, 1, 0]))
+    part = read_run(write(tmp_path / "c", [None, 0, None, 0, 1, 0]))
+    expected = "- m_avg leaves out order: no score there"
+    for told in (report(a, whole), report(whole, a), report(a, a)):
+        assert expected in told.splitlines()
+    assert "leaves out" not in report(whole, whole)
+    assert "- m_avg leaves out count: no score there" in report(whole, part), "both have some, but none in common"
+
+
 def test_questions_that_only_one_was_asked_are_left_out(tmp_path: Path) -> None:
     a, b = (read_run(write(tmp_path / name, [0, 1] * n)) for name, n in (("a", 2), ("b", 3)))
     told = report(a, b)
@@ -177,6 +188,10 @@ def damaged_run(folder: Path) -> None:
     (folder / "run.json").write_text("{")
 
 
+def damaged_results(folder: Path) -> None:
+    (folder / "results.json").write_text("[]")
+
+
 def unknown_suite(folder: Path) -> None:
     run = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**run, "suite": "mine"}))
@@ -187,7 +202,8 @@ def unknown_suite(folder: Path) -> None:
     [
         (no_results, "isn't finished"),
         (no_samples, r"samples\.jsonl is missing"),
-        (damaged_run, r"run\.json is damaged"),
+        (damaged_run, r"run\.json or results\.json is damaged"),
+        (damaged_results, r"run\.json or results\.json is damaged"),
         (unknown_suite, "no suite 'mine'"),
     ],
 )

@@ -184,6 +184,17 @@ def test_a_run_without_the_headline_figure_is_in_the_table_only(write: Callable[
     assert "" in cells[:4], "it has no circular figure"
 
 
+def test_groups_that_a_mean_lacks_are_told(write: Callable[..., Path], tmp_path: Path) -> None:
+    whole: list[Result | Failure] = [result(i, {"task": [("needle", "order")[i % 2]]}, right=True) for i in range(8)]
+    write("whole", "tiny_world", whole)
+    folder = write("part", "tiny_world", whole[::2])
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({**results, "unscored": {"macro": ["order", "a<b"]}}))
+    page = write_report(tmp_path / "out", read_runs([tmp_path / "eval"])[0], []).read_text()
+    assert "<p>part: macro leaves out order, a&lt;b: no score there.</p>" in page
+    assert page.count("leaves out") == 1
+
+
 def test_costs_by_hand() -> None:
     told = costs([result(i, {}, right=True) for i in range(1, 3)])
     assert told == {

@@ -13,7 +13,7 @@ import argparse
 import itertools
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,19 @@ from typing import Any
 import numpy as np
 
 from recot.errors import DataError, report_errors
-from recot.evaluation.aggregation import FEWEST_VIDEOS, SEED, Units, bootstrap_interval, per_video, stratified_mean
+from recot.evaluation.aggregation import (
+    FEWEST_VIDEOS,
+    SEED,
+    Measure,
+    Units,
+    bootstrap_interval,
+    per_video,
+    stratified_mean,
+)
 from recot.evaluation.controls import Control
 from recot.evaluation.results import Samples, differences, read_samples
 from recot.evaluation.suites import SUITES
+from recot.evaluation.tables import lacking_groups
 
 SWAPS = 10_000
 _EXACT_VIDEOS = 12
@@ -51,11 +60,19 @@ class Difference:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished results folder."""
+    """A finished results folder.
+
+    Attributes:
+        folder: its place.
+        run: its run.json.
+        samples: all of them.
+        unscored: of its results.json.
+    """
 
     folder: Path
     run: Mapping[str, Any]
     samples: Samples
+    unscored: Mapping[str, Sequence[str]]
 
 
 def compare(a: Run, b: Run) -> dict[str, Difference]:
@@ -68,12 +85,27 @@ def compare(a: Run, b: Run) -> dict[str, Difference]:
     both = sorted(a.samples.results.keys() & b.samples.results.keys())
     if not both:
         raise DataError(f"{a.folder} and {b.folder} have no scored question in common: there is nothing to compare")
-    measures = Control(**a.run["settings"]["control"]).summary(SUITES[a.run["suite"]].summary).measures
     found = {}
-    for name, measure in measures.items():
+    for name, measure in _measures(a).items():
         units = [measure([run.samples.results[i] for i in both]) for run in (a, b)]
         if units[0].ids:
             found[name] = difference(*units)
+    return found
+
+
+def unscored(a: Run, b: Run) -> dict[str, list[str]]:
+    """By measure, the groups that a difference should average over and doesn't, as no question is scored by both runs.
+
+    Where that is so, a value in the comparison isn't the one in the run's own results.json.
+    """
+    both = a.samples.results.keys() & b.samples.results.keys()
+    found = {}
+    for name, measure in _measures(a).items():
+        wanted = {group for run in (a, b) for group in run.unscored.get(name, ())}
+        wanted.update(*(measure(list(run.samples.results.values())).strata for run in (a, b)))
+        lacking = wanted - set(measure([a.samples.results[i] for i in both]).strata)
+        if lacking:
+            found[name] = sorted(lacking)
     return found
 
 
@@ -104,13 +136,15 @@ def read_run(folder: Path) -> dict[str, Run]:
         if not (own / "results.json").is_file():
             raise DataError(f"{own} isn't finished: there is no results.json. Give the command that made it again.")
         try:
-            run = json.loads((own / "run.json").read_text())
-            suite = run["suite"]
+            run, results = (json.loads((own / name).read_text()) for name in ("run.json", "results.json"))
+            suite, lacking = run["suite"], results["unscored"]
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{own / 'run.json'} is damaged: {error!r}") from error
+            raise DataError(
+                f"{own}: run.json or results.json is damaged: {error!r}. Give the command that made them again."
+            ) from error
         if suite not in SUITES:
             raise DataError(f"{own}: there is no suite {suite!r}, only {', '.join(sorted(SUITES))}")
-        runs[own.name if own != folder else suite] = Run(own, run, read_samples(own / "samples.jsonl"))
+        runs[own.name if own != folder else suite] = Run(own, run, read_samples(own / "samples.jsonl"), lacking)
     return runs
 
 
@@ -171,7 +205,11 @@ def _told(a: Run, b: Run) -> list[str]:
     scored = a.samples.results.keys() ^ b.samples.results.keys()
     if scored - failed:
         lines.append(f"- left out, as only A or B was asked: {len(scored - failed)}")
-    return lines
+    return lines + [f"- {sentence}" for sentence in lacking_groups(unscored(a, b))]
+
+
+def _measures(run: Run) -> Mapping[str, Measure]:
+    return Control(**run.run["settings"]["control"]).summary(SUITES[run.run["suite"]].summary).measures
 
 
 def _p_value(sums: np.ndarray, counts: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """A results.json as text for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recot.evaluation.aggregation import Figure
@@ -16,8 +16,13 @@ def table(name: str, report: Mapping[str, Any]) -> str:
         for key, own in read_figures(report).items()
     ]
     lines = [heading, "", "| figure | value | 95 % interval | units | videos |", "|---" * 5 + "|", *rows]
-    lacking = [f"{key} leaves out {', '.join(own)}: no score there" for key, own in report["unscored"].items()]
+    lacking = lacking_groups(report["unscored"])
     return "\n".join([*lines, *(["", *lacking] if lacking else [])])
+
+
+def lacking_groups(unscored: Mapping[str, Sequence[str]]) -> list[str]:
+    """A sentence for each figure that is a mean over groups and lacks some: the ``unscored`` of a results.json."""
+    return [f"{key} leaves out {', '.join(own)}: no score there" for key, own in unscored.items()]
 
 
 def number(value: float) -> str:

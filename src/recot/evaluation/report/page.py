@@ -15,7 +15,7 @@ from recot.evaluation.evidence import EVIDENCE
 from recot.evaluation.report import charts
 from recot.evaluation.report.runs import Told, gains
 from recot.evaluation.suites import SUITES
-from recot.evaluation.tables import interval, number
+from recot.evaluation.tables import interval, lacking_groups, number
 
 REPORT_NAME = "report.html"
 _LISTED = 50
@@ -66,7 +66,13 @@ def write_report(folder: Path, runs: Sequence[Told], unfinished: Sequence[Path])
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "interval": interval, "short": _short, "json": _pretty}
+    environment.filters |= {
+        "number": number,
+        "interval": interval,
+        "lacking": lacking_groups,
+        "short": _short,
+        "json": _pretty,
+    }
     page = environment.get_template("report.html.j2").render(
         sections=sections,
         runs=runs,

@@ -100,7 +100,7 @@ def gains(runs: Iterable[Told]) -> list[tuple[Told, str, Gain]]:
         if not {"model", "random", "oracle"} <= own.keys():
             continue
         triple = {
-            name: Run(own[kind].folder, own[kind].run, own[kind].samples)
+            name: Run(own[kind].folder, own[kind].run, own[kind].samples, own[kind].report["unscored"])
             for name, kind in (("selector", "model"), ("random", "random"), ("oracle", "oracle"))
         }
         measures = {own["model"].headline: SUITES[own["model"].run["suite"]].summary.measures[own["model"].headline]}
