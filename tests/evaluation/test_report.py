@@ -195,6 +195,17 @@ def test_groups_that_a_mean_lacks_are_told(write: Callable[..., Path], tmp_path:
     assert page.count("leaves out") == 1
 
 
+def test_labels_don_t_depend_on_where_the_command_is_given(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write("keep=0.25", "tiny_world", world(0.6, range(6)))
+    for inside in (tmp_path, folder.parent, folder):
+        monkeypatch.chdir(inside)
+        runs, _ = read_runs([Path()])
+        assert [(told.label, told.folder) for told in runs] == [("keep=0.25", folder)]
+        assert read_runs([Path(), folder])[0] == runs, "none is there twice"
+
+
 def test_costs_by_hand() -> None:
     told = costs([result(i, {}, right=True) for i in range(1, 3)])
     assert told == {

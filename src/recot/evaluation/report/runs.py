@@ -69,7 +69,8 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Told], list[Path]]:
     Raises:
         DataError: if none is finished, or one is damaged.
     """
-    found = sorted({path.parent for folder in folders for path in folder.rglob("run.json")})
+    # Labels are names of folders above: of ".", these are known of the whole path only.
+    found = sorted({path.parent for folder in folders for path in folder.resolve().rglob("run.json")})
     finished = [own for own in found if (own / "results.json").is_file()]
     if not finished:
         raise DataError(
