@@ -115,14 +115,41 @@ def test_yes_and_no_are_whole_words_at_the_beginning(reply: str, answer: int | N
         ("caption b.", 1),
         ("A dog runs.", 0),
         ("Caption A: A dog ru", 0),
-        ("B", None),
+        # The official scorer takes the last part of a name too, where no LLM judges.
+        ("B", 1),
+        (" A. ", 0),
+        ("B)", 1),
+        ("B) A dog sits.", 1),
+        ("A. The dog runs\nvery fast.", 0),
+        ("b", None),
+        ("1", None),
+        ("C", None),
+        ("B: A dog", None),
+        ("B.A dog", None),
+        ("A or B", None),
+        ("A A dog runs.", None),
+        ("A) A dog sits.", None),
+        ("A. B.", None),
+        ("AB", None),
         ("Caption C", None),
         ("A dog", None),
         ("Caption A or Caption B", None),
+        ("", None),
     ],
 )
 def test_captions_are_read_by_name_or_sentence(reply: str, answer: int | None) -> None:
     assert read_named(reply, ("Caption A: A dog runs.", "Caption B: A dog sits.")) == answer
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        *(("1", 0), ("2.", 1), ("2) sentence", 1), ("Option 1", 0), ("option 2: A dog sits.", 1)),
+        *(("1.5", None), ("12", None), ("A", None), ("3", None), ("2 dogs run.", None)),
+    ],
+)
+def test_captions_may_have_numbers(reply: str, answer: int | None) -> None:
+    assert read_named(reply, ("Option 1: A dog runs.", "Option 2: A dog sits.")) == answer
 
 
 @pytest.mark.parametrize(

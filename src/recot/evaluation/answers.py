@@ -121,17 +121,16 @@ def read_yes_no(reply: str) -> int | None:
 def read_named(reply: str, options: Sequence[str]) -> int | None:
     """The option that a reply gives by name, by sentence or by both (TempCompass' rule for captions).
 
+    Of a name, its last part alone is enough, as in the official scorer without its LLM: alone, or with ``.`` or ``)``
+    and anything after that but another option. ``A man runs`` begins with an ``A`` that is no name.
+
     Args:
-        reply: ``Caption A``, ``A man runs.`` or ``Caption A: A man runs.``
-        options: name and sentence each, ``Caption A: A man runs.``
+        reply: ``Caption A``, ``A man runs.``, ``Caption A: A man runs.``, ``A``, ``A.``, or ``A) A man runs.``
+        options: name and sentence each, ``Caption A: A man runs.``, ``Option 1: A man runs.``
     """
-    said = _plain(reply)
-    found = []
-    for i, option in enumerate(options):
-        name, _, sentence = option.partition(": ")
-        if said in (_plain(name), _plain(sentence), _plain(option)) or said.startswith(f"{_plain(name)}: "):
-            found.append(i)
-    return found[0] if len(found) == 1 else None
+    said = [reply, *re.findall(r"^\s*\w+[.)]\s+(.*)", reply, re.DOTALL)]
+    found = {i for i, option in enumerate(options) for part in said if _gives(part, option)}
+    return found.pop() if len(found) == 1 else None
 
 
 def read_span(reply: str) -> Span | None:
@@ -173,6 +172,16 @@ def _lead(text: str) -> int:
     """Characters of a beginning such as ``The best answer is: ``."""
     found = _LEAD.match(text)
     return 0 if found is None else found.end()
+
+
+def _gives(reply: str, option: str) -> bool:
+    """Whether a reply gives an option that is a name and a sentence."""
+    name, _, sentence = option.partition(": ")
+    said = _plain(reply)
+    if said in (_plain(name), _plain(sentence), _plain(option)) or said.startswith(f"{_plain(name)}: "):
+        return True
+    last = re.escape(name.rpartition(" ")[2])
+    return re.fullmatch(rf"{last}(?:[.)]|[.)]\s.*)?", reply.strip(), re.DOTALL) is not None
 
 
 def _plain(text: str) -> str:
