@@ -128,11 +128,12 @@ def test_questions_that_are_circular_already_are_refused() -> None:
         CONTROLS["circular_options"].items([replace(item(0), groups={"question": ("x",)})])
 
 
-def test_forms_without_letters_keep_their_options() -> None:
-    yes_no = replace(item(0), form="yes_no", options=("yes", "no"), right=1)
-    assert shuffled_options(yes_no, 0) == yes_no
-    (once,) = rotations(yes_no)
-    assert (once.options, once.right) == (yes_no.options, 1)
+@pytest.mark.parametrize("name", ["shuffled_options", "circular_options"])
+def test_controls_of_options_ask_only_questions_with_letters(name: str) -> None:
+    yes_no = replace(item(40), form="yes_no", options=("yes", "no"), right=1)
+    assert CONTROLS[name].items([yes_no, *ITEMS]) == CONTROLS[name].items(ITEMS)
+    with pytest.raises(ConfigError, match=rf"control.options={CONTROLS[name].options}: none of the questions has"):
+        CONTROLS[name].items([yes_no])
 
 
 def test_options_without_a_right_one_can_be_shuffled() -> None:

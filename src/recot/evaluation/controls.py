@@ -58,7 +58,7 @@ class Control:
             )
 
     def items(self, items: Sequence[Item]) -> list[Item]:
-        """The items that are asked: with other videos or other orders of options.
+        """The items that are asked: with other videos or other orders of options; of these, only those with letters.
 
         Raises:
             ConfigError: if there are none that the control makes sense for.
@@ -66,6 +66,8 @@ class Control:
         asked = list(items)
         if self.video == "wrong":
             asked = wrong_videos(asked, self.seed)
+        if self.options != "given":
+            asked = _with_letters(asked, self.options)
         if self.options == "shuffled":
             asked = [shuffled_options(item, self.seed) for item in asked]
         if self.options == "circular":
@@ -146,24 +148,21 @@ def wrong_videos(items: Sequence[Item], seed: int) -> list[Item]:
 
 
 def shuffled_options(item: Item, seed: int) -> Item:
-    """The options of a question with letters in another order, drawn for this question; others stay as they are."""
-    if item.form != "letter":
-        return item
+    """The options of a question with letters in another order, drawn for this question."""
     return _reordered(item, keyed_rng("shuffled_options", seed, item.id).permutation(len(item.options)).tolist())
 
 
 def rotations(item: Item) -> list[Item]:
-    """A question with letters once for each place that its first option can be in; others once.
+    """A question with letters once for each place that its first option can be in.
 
     Ids are ``<id>#turn<n>``; ``groups`` has a ``circular`` that the turns of a question share.
     """
-    count = len(item.options) if item.form == "letter" else 1
-    turned = []
-    for turn in range(count):
-        order = [(place + turn) % count for place in range(count)] if count > 1 else None
-        own = item if order is None else _reordered(item, order)
-        turned.append(replace(own, id=f"{item.id}#turn{turn}", groups={**item.groups, "circular": (item.id,)}))
-    return turned
+    count = len(item.options)
+    orders = [[(place + turn) % count for place in range(count)] for turn in range(count)]
+    groups = {**item.groups, "circular": (item.id,)}
+    return [
+        replace(_reordered(item, order), id=f"{item.id}#turn{turn}", groups=groups) for turn, order in enumerate(orders)
+    ]
 
 
 def shown_frames(
@@ -199,6 +198,17 @@ def shown_frames(
 def selector_seed(seed: int, item_id: str) -> int:
     """What the random selector draws with for a question."""
     return derive_seed("random_selector", seed, item_id)
+
+
+def _with_letters(items: Sequence[Item], options: Options) -> list[Item]:
+    """The questions whose options can be put in another order: there must be some."""
+    found = [item for item in items if item.form == "letter"]
+    if not found:
+        raise ConfigError(
+            f"control.options={options}: none of the questions has options with letters, so their order can't be "
+            "changed. Use control.options=given, or another suite than charades_sta and vstar."
+        )
+    return found
 
 
 def _all_evidence(item: Item) -> bool:
