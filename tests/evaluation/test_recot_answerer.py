@@ -137,10 +137,31 @@ def test_frames_of_the_evidence_alone_and_of_all_but_it(model: VideoLM, items: l
     single = read(model, item, CONTROLS["single_frame"])
     assert len(single.times_s) == 1
     assert single.tokens.shape[0] == 1
-    between = replace(item, evidence=((times[3] + 0.01, times[4] - 0.01),))
-    with pytest.raises(VideoError, match="no sampled frame") as refused:
-        read(model, between, CONTROLS["evidence_only"])
-    assert refused.value.reason == "no_frame"
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "expected"),
+    [
+        ("evidence_only", False, "within the question's evidence, as control.frames=evidence_only"),
+        ("evidence_removed", False, "within the question's evidence, as control.frames=evidence_removed"),
+        ("evidence_removed", True, "outside the question's evidence"),
+    ],
+)
+def test_evidence_that_too_few_frames_are_sampled_for(
+    name: str, inside: bool, expected: str, model: VideoLM, items: list[Item]
+) -> None:
+    """Between two frames, or around all: showing all frames, or none, would be no control."""
+    times = frames_of(items[0])[1]
+    span = (times[0], times[-1] + 0.01) if inside else (times[3] + 0.01, times[4] - 0.01)
+    with pytest.raises(VideoError, match=rf"the video is fine.*{expected}.*sample more frames") as refused:
+        read(model, replace(items[0], evidence=(span,)), CONTROLS[name])
+    assert refused.value.reason == "evidence_not_sampled"
+
+
+def test_all_frames_may_be_evidence(model: VideoLM, items: list[Item]) -> None:
+    times = frames_of(items[0])[1]
+    item = replace(items[0], evidence=((times[0], times[-1] + 0.01),))
+    assert read(model, item, CONTROLS["evidence_only"]).times_s.tolist() == times.tolist()
 
 
 def test_a_single_frame_is_what_ask_shows_of_it(model: VideoLM, suite: TinyWorld, items: list[Item]) -> None:

@@ -179,7 +179,8 @@ def shown_frames(
         item_id: of the question.
 
     Returns:
-        (n,) int64 places in ``times_s``; none where no sampled frame is left.
+        (n,) int64 places in ``times_s``; none where no sampled frame is left, all where none is within the evidence to
+        be removed.
     """
     places = np.arange(len(times_s))
     if frames == "all" or not len(places):

@@ -118,7 +118,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """A question whose video couldn't be used. It has no score."""
+    """A question that couldn't be asked, nearly always as its video couldn't be used. It has no score."""
 
     id: str
     video_id: str

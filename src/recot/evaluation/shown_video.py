@@ -72,14 +72,14 @@ class VideoReader:
             usage: gets the steps ``probe``, ``decode`` and ``compress``, as far as they were taken.
 
         Raises:
-            VideoError: if the video can't be decoded; ``no_frame`` if the control leaves none.
+            VideoError: if the video can't be decoded; ``evidence_not_sampled`` if it can, but the control needs frames
+                within the evidence, or outside it, and none was sampled.
         """
         chosen = self._choose(item, usage)
         times = chosen.probe.times_s[chosen.indices]
         control = self._control
         places = shown_frames(control.frames, times, item.evidence, seed=control.seed, item_id=item.id)
-        if not len(places):
-            raise VideoError(str(item.video), "no_frame", f"control.frames={control.frames} leaves no sampled frame")
+        _check_evidence(item, control, len(places), len(times))
         # As in training, a single frame is an image. One with a needle isn't the same frame each time.
         still = len(places) == 1 or (item.needle is None and len(np.unique(chosen.indices[places])) == 1)
         places = places[:1] if still else places
@@ -130,6 +130,23 @@ class VideoReader:
         usage.seconds["compress"] += before.get("compress", 0.0) - pieces.seconds
         usage.seconds["decode"] = before.get("decode", 0.0) + pieces.seconds
         return tokens
+
+
+def _check_evidence(item: Item, control: Control, shown: int, sampled: int) -> None:
+    """Refuse to show a question with nothing removed, or with nothing left, as if its evidence were gone."""
+    only, removed = (control.frames == f"evidence_{which}" for which in ("only", "removed"))
+    if (only and shown == 0) or (removed and shown == sampled):
+        lacking = "within"
+    elif removed and shown == 0:
+        lacking = "outside"
+    else:
+        return
+    raise VideoError(
+        str(item.video),
+        "evidence_not_sampled",
+        f"the video is fine, but none of the {sampled} sampled frames lies {lacking} the question's evidence, as "
+        f"control.frames={control.frames} needs: sample more frames (fps, frames, max_frames)",
+    )
 
 
 def shown_pieces(
