@@ -236,6 +236,8 @@ def test_a_video_is_read_once_for_its_questions(model: VideoLM, suite: TinyWorld
     answerer.answer(first, partial(suite.prompt, first))
     reused = answerer.answer(second, partial(suite.prompt, second))
     assert set(reused.saw["seconds"]) == {"tokenize", "select", "generate"}  # type: ignore[arg-type]
+    assert [own.saw["video_read"] for own in (fresh, reused)] == [True, False]
+    assert list(reused.saw["peak_memory_mib"]) == ["process_so_far"]  # type: ignore[call-overload]
     for name in ("tokens_kept", "timeline", "frames"):
         assert reused.saw[name] == fresh.saw[name]
     assert reused.reply == fresh.reply

@@ -38,7 +38,7 @@ def result(number: int, groups: dict[str, Sequence[str]], *, right: bool, **saw:
             "tokens_seen": 128,
             "tokens_kept": 32,
             "seconds": {"decode": 1.0, "generate": 2.0, "own": 1.0},
-            "peak_memory_mib": {"process": 100.0 + number},
+            "peak_memory_mib": {"process_so_far": 100.0 + number},
             **saw,
         },
     )
@@ -108,6 +108,7 @@ def test_page_of_runs_side_by_side(write: Callable[..., Path], tmp_path: Path) -
     assert page.count("&lt;script&gt;") == 8, "the failure and the unread reply of each run"
     assert "0.750<br><small>" in page
     assert "half" in page
+    assert page.count("process so far 107") == 4
     assert {path.name for path in (tmp_path / "out/pictures").iterdir()} == {
         "tiny_world_tokens_kept.png",
         "tiny_world_frames.png",
@@ -212,7 +213,7 @@ def test_costs_by_hand() -> None:
         "seconds": {"decode": 2.0, "generate": 4.0, "own": 2.0},
         "own_share": 0.25,
         "mean": {"frames": 32, "tokens_seen": 128, "tokens_kept": 32},
-        "peak_memory_mib": {"process": 102.0},
+        "peak_memory_mib": {"process_so_far": 102.0},
     }
 
 

@@ -56,7 +56,7 @@ def told(folder: Path) -> list[dict[str, Any]]:
     """Lines of samples.jsonl without what differs from run to run."""
     lines = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     for line in lines:
-        for name in ("seconds", "peak_memory_mib"):
+        for name in ("seconds", "peak_memory_mib", "video_read"):
             line.get("saw", {}).pop(name, None)
     return lines
 

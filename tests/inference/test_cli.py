@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -61,7 +62,7 @@ def test_json_is_all_of_stdout_and_what_the_model_says(
     assert (found["frames"], found["tokens_seen"], found["tokens_kept"]) == (64, 256, 64)
     assert found["checkpoint"] == str(checkpoint)
     assert list(found["seconds"]) == ["read", "select", "generate"]
-    assert found["peak_memory_mib"]["process"] > 100
+    assert found["peak_memory_mib"]["process_so_far"] > 100
 
     kept = choice.selection.kept[0].any(dim=1)
     shown = {n / 8 for start, end in found["kept_spans_s"] for n in range(64) if start <= n / 8 <= end}
@@ -126,6 +127,7 @@ def test_a_terminal_shows_the_answer_and_what_it_rests_on(clip: Path, checkpoint
     assert lines[0].endswith("| 7.9 s")
     assert len(lines[0].split("|")[1]) == 60
     assert lines[2] == "tokens   64 of 256 kept, of 64 frames"
+    assert re.fullmatch(r"memory   process so far [\d,]+ MiB at most", lines[4])
     assert [path.name for path in plot.parent.iterdir()] == ["plot.png"]
     with Image.open(plot) as picture:
         assert picture.size == (900, 460)

@@ -18,7 +18,7 @@ def costs(results: Sequence[Result]) -> dict[str, Any]:
 
     Returns:
         ``seconds``: by step, of all samples; ``own_share`` of these; ``mean``: of a sample's frames, pixels and tokens;
-        ``peak_memory_mib``: the most that any sample saw.
+        ``peak_memory_mib``: the most that any sample saw; of ``process_so_far``, the most of all processes.
     """
     seconds: dict[str, float] = {}
     peak: dict[str, float] = {}

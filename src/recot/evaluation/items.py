@@ -104,7 +104,8 @@ class Result:
         answer: what was read from that: an option's index, or a span; None if nothing could be.
         score: 0 to 1: whether the option is right, or the temporal IoU.
         saw: what the sample cost and what was seen: frames and their pixels, lines of subtitles, tokens before and
-            after selection, seconds of each step, peak memory, kept spans. Plain JSON values.
+            after selection, whether frames were decoded for it or kept from the question before, seconds of each step,
+            peak memory, kept spans. Plain JSON values.
     """
 
     id: str

@@ -103,6 +103,7 @@ class RecotAnswerer:
             "prompt_tokens": packed.embeddings.shape[1],
             **how,
             **({} if choice is None else self._kept(item, choice)),
+            "video_read": "decode" in usage.seconds,
             "seconds": usage.seconds,
             "peak_memory_mib": usage.peak_memory_mib(),
         }

@@ -35,7 +35,7 @@ class Answer:
     tokens_kept: int  # of these, what the language model was given
     groups: KeptGroups | None  # None for an image or a single frame: nothing is selected away
     seconds: dict[str, float]  # by step: read (decode, encode, compress), select, generate
-    peak_memory_mib: dict[str, float]
+    peak_memory_mib: dict[str, float]  # see ``Usage``
 
 
 @torch.inference_mode()

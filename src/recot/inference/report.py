@@ -12,10 +12,11 @@ CELLS = 60
 
 def lines(answer: Answer, *, encoding: str | None) -> list[str]:
     """For a terminal of this encoding; without the answer itself, which was shown as it came."""
+    memory = [f"{name.replace('_', ' ')} {mib:,.0f} MiB" for name, mib in answer.peak_memory_mib.items()]
     shown = [
         f"tokens   {answer.tokens_kept} of {answer.tokens_seen} kept, of {answer.frames} frames",
         "time     " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in answer.seconds.items()),
-        "memory   " + ", ".join(f"{name} {mib:,.0f} MiB" for name, mib in answer.peak_memory_mib.items()) + " at most",
+        "memory   " + ", ".join(memory) + " at most",
     ]
     if answer.groups is None:
         return shown

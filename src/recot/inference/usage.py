@@ -35,11 +35,12 @@ class Usage:
         self.seconds[name] = time.perf_counter() - start
 
     def peak_memory_mib(self) -> dict[str, float]:
-        """``process``: largest resident size of this process ever; ``gpu``: most memory of tensors, where one is used.
+        """In MiB: of this process and of the GPU, where one is used.
 
-        Both in MiB.
+        ``process_so_far`` is the largest resident size since the process began, as systems count it, so that it is of
+        all that was done before too. ``gpu`` is the most memory of tensors since this was made.
         """
-        peak = {"process": _peak_resident_mib()}
+        peak = {"process_so_far": _peak_resident_mib()}
         if self._device.type == "cuda":
             peak["gpu"] = torch.cuda.max_memory_allocated(self._device) / _MIB
         return peak
