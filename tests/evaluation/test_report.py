@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from recot.evaluation.report.runs import gains, read_runs
 from recot.evaluation.results import ResultsFolder, read_samples
 from recot.evaluation.runner import ModelUse, evaluate
 from recot.evaluation.suites import SUITES, TinyWorld
+from recot.models.selection import KeepRule
 from tests.evaluation.conftest import INFERENCE
 
 CONTROL = {"video": "own", "frames": "all", "options": "given", "selector": "model", "seed": 0}
@@ -124,9 +126,10 @@ def test_page_of_runs_side_by_side(write: Callable[..., Path], tmp_path: Path) -
 def test_three_runs_of_a_checkpoint_show_the_selector_s_gain(world: Path, checkpoint: Path, tmp_path: Path) -> None:
     """Real runs of the trained, the random and the oracle selector, and the page that the command writes."""
     suite = TinyWorld(annotations=world, videos=world, counts=None)
+    few = replace(INFERENCE, keep=KeepRule(budget=8))  # of more, a random choice finds all evidence too
     recall = {}
     for name in ("none", "random_selector", "oracle_selector"):
-        use = ModelUse(folder=checkpoint, digest="x", inference=INFERENCE, control=CONTROLS[name], scoring="generate")
+        use = ModelUse(folder=checkpoint, digest="x", inference=few, control=CONTROLS[name], scoring="generate")
         folder = tmp_path / "eval/model" / name
         evaluate({"tiny_world": suite}, use, folder, processes=1)
         seen = read_samples(folder / "tiny_world/samples.jsonl").results.values()
