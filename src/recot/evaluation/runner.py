@@ -5,7 +5,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -262,8 +262,9 @@ def prompts_hash(suite: AnySuite, items: Sequence[Item]) -> str:
     digest = hashlib.sha256()
     for item in items:
         first = [line.start for line in item.subtitles if line.text][:1]
-        told = [astuple(suite.prompt(item, times)) for times in ([], first)]
-        digest.update(json.dumps([item.id, told]).encode() + b"\n")
+        told = [suite.prompt(item, times) for times in ([], first)]
+        words = [(prompt.system, prompt.user, prompt.reply) for prompt in told]
+        digest.update(json.dumps([item.id, words]).encode() + b"\n")
     return digest.hexdigest()
 
 
