@@ -166,7 +166,7 @@ def test_a_run_without_the_headline_figure_is_in_the_table_only(write: Callable[
     """VNBench where one try of every question failed: none counts, but its single tries do."""
 
     def tries(question: int, count: int) -> list[Result | Failure]:
-        groups = {"type": ["ret"], "question": [f"q{question}"]}
+        groups: dict[str, Sequence[str]] = {"type": ["ret"], "question": [f"q{question}"]}
         own: list[Result | Failure] = [result(4 * question + n, groups, right=True) for n in range(count)]
         return [*own, *(Failure(f"q{4 * question + n}", "v", "decode_failed", "damaged") for n in range(count, 4))]
 
