@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from recot.atomic import write_file
-from recot.checkpoints.hf_folder import read_inference
+from recot.checkpoints.hf_folder import read_inference, stage_setting
 from recot.checkpoints.reading import require_checkpoint
 from recot.errors import ConfigError, DataError, report_errors
 from recot.evaluation.budgets import BUDGETS, settings_name, with_budgets
@@ -39,6 +39,9 @@ OmegaConf.register_new_resolver(
 OmegaConf.register_new_resolver(
     "tiny_backbone", lambda name: str(files("recot.tiny_world") / "backbones" / name), replace=True
 )
+
+# Of the model in a folder: ${model_in:<folder>,frame_size}
+OmegaConf.register_new_resolver("model_in", lambda folder, name: stage_setting(Path(folder), name), replace=True)
 
 # The folder of an evaluation's logs: ${measured:<experiment>}
 OmegaConf.register_new_resolver("measured", lambda experiment: experiment or "suites", replace=True)
@@ -64,7 +67,9 @@ def launch(main: Callable[[], None]) -> None:
     except InstantiationException as error:
         _give_up(f"{_one_line(error)}. Given on the command line: {' '.join(sys.argv[1:])}")
     except (HydraException, OmegaConfBaseException) as error:
-        _give_up(_one_line(error) + _options(str(error)))
+        # What a resolver refuses is said as it says it.
+        said = re.sub(r"^DataError raised while resolving interpolation: ", "", _one_line(error))
+        _give_up(said + _options(str(error)))
     except ValueError as error:
         if not str(error).startswith("Config group override must be"):  # Hydra's, of a group such as evaluation=null
             raise
@@ -121,7 +126,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if OmegaConf.is_missing(cfg, "init_from"):
         raise ConfigError(
             "init_from is not given: set it to the checkpoint of the stage before, "
-            "init_from=<run>/checkpoints/final.ckpt, or to null to start from fresh weights"
+            "init_from=<run>/checkpoints/final.ckpt, or to null to start from the model's own weights: fresh ones, "
+            "or those of its folder with model=from_folder"
         )
     if cfg.resume is not None:
         require_checkpoint(Path(cfg.resume))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from recot.checkpoints.hf_folder import load_part
 from recot.checkpoints.inference import Inference
 from recot.checkpoints.init_from import init_from
 from recot.checkpoints.reading import read_checkpoint
@@ -28,6 +29,7 @@ from recot.video_io import FrameSampling
 _VIDEO_LM = "recot.models.video_lm.VideoLM"
 _KNOWN: dict[str, Callable[..., Any]] = {
     _VIDEO_LM: VideoLM,
+    "recot.checkpoints.hf_folder.load_part": load_part,
     "recot.models.dts.DynamicTokenSynthesizer": DynamicTokenSynthesizer,
     "recot.models.llm.pretrained_llm": pretrained_llm,
     "recot.models.llm.seeded_llm": seeded_llm,
@@ -84,8 +86,11 @@ def video_lm_of_run(
     if llm is not None:
         parts["llm"] = _moved(parts["llm"], "name_or_path", llm)
         parts["tokenizer"] = _moved(parts["tokenizer"], "path", llm)
+        # Of a model's folder, all parts but the vision encoder move with the language model.
+        parts |= {name: _moved(parts[name], "folder", llm) for name in ("dts", "projector", "selector", "llm")}
     if vision_encoder is not None:
         parts["vision_encoder"] = _moved(parts["vision_encoder"], "name_or_path", vision_encoder)
+        parts["vision_encoder"] = _moved(parts["vision_encoder"], "folder", vision_encoder)
     model: VideoLM = _made(parts, checkpoint)
     if lora is not None:
         add_lora(model.llm, _made(lora, checkpoint), seed=0)  # the checkpoint has the adapters' weights

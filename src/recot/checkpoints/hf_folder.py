@@ -7,10 +7,10 @@ Files: ``config.json``, ``generation_config.json``, the tokenizer's, and ``model
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedConfig
 
 from recot.atomic import fsync_path, new_folder, write_file
@@ -39,6 +39,7 @@ MODEL_TYPE = "recot_video_lm"
 SHARD_BYTES = 5_000_000_000
 DTYPES = ("float32", "bfloat16", "float16")
 """What commands can convert weights to."""
+Part = Literal["vision_encoder", "dts", "projector", "selector", "llm"]
 _EMBEDDING, _HEAD = "llm.model.embed_tokens.weight", "llm.lm_head.weight"
 
 
@@ -120,6 +121,51 @@ def load_video_lm(
             config.json.
         ConfigError: if the attention can't be had.
     """
+    model, inference = _load(folder, "", dtype=dtype, attention=attention, device=device)
+    return model.eval(), inference
+
+
+def load_part(*, folder: str, part: Part, dtype: str = "float32", attention: Attention = "auto") -> nn.Module:
+    """One part of a folder's model, to train on from; the other parts' weights aren't read.
+
+    Args:
+        folder: as for ``load_video_lm``.
+        part: by its name in ``VideoLM``.
+        dtype: torch dtype name of its weights; what is trained has to be float32.
+        attention: of the language model, as for ``pretrained_llm``.
+
+    Returns:
+        The part in inference mode, on the CPU.
+
+    Raises:
+        DataError: as ``load_video_lm``.
+        ConfigError: if the attention can't be had.
+    """
+    model, _ = _load(Path(folder), part, dtype=dtype, attention=attention, device="cpu")
+    model.llm.name_or_path = folder  # adapters are saved with it
+    return model.get_submodule(part).eval()
+
+
+def stage_setting(folder: Path, name: str) -> Any:
+    """What a stage that trains a folder's model on has to know of it beside its parts.
+
+    Args:
+        folder: as for ``load_video_lm``.
+        name: ``frame_size``, ``tokens_per_frame`` (of the vision encoder), ``query`` or ``max_tokens``.
+
+    Raises:
+        DataError: as ``load_video_lm``.
+    """
+    config, _ = _read_configs(folder)
+    if name == "tokens_per_frame":
+        return config["vision_encoder"]["grid"] ** 2
+    return config[name]
+
+
+def _load(
+    folder: Path, part: str, *, dtype: str | None, attention: Attention, device: str
+) -> tuple[VideoLM, Inference]:
+    """The model with the values of one part, ``""`` for all; the others' stay on the meta device."""
     config, generation = _read_configs(folder)
     inference = parse_inference(config, generation, folder=folder)
     weights = read_weights(folder)
@@ -135,17 +181,21 @@ def load_video_lm(
     require_shapes(weights, wanted, where=folder)
     to = None if dtype is None else getattr(torch, dtype)
     # Copies: what is mapped from a file isn't aligned, which changes roundings, and ends with the file.
-    placed = {name: weights.pop(name).to(device, to, copy=True) for name in list(weights)}
-    if tied:
+    wanted_now = [name for name in weights if part in ("", name.partition(".")[0])]
+    placed = {name: weights.pop(name).to(device, to, copy=True) for name in wanted_now}
+    if tied and _EMBEDDING in placed:
         placed[_HEAD] = placed[_EMBEDDING]
-    model.load_state_dict(placed, assign=True)
+    model.load_state_dict(placed, assign=True, strict=False)  # names are compared above
     model.llm.tie_weights()
     model.llm.config.dtype = model.llm.get_input_embeddings().weight.dtype
     model.llm.generation_config = GenerationConfig(
         eos_token_id=generation["eos_token_id"], pad_token_id=generation["pad_token_id"]
     )
     compute_buffers(model, torch.device(device))
-    return model.eval(), inference
+    filled = model.get_submodule(part)
+    unset = [name for name, tensor in [*filled.named_parameters(), *filled.named_buffers()] if tensor.is_meta]
+    assert not unset, f"{unset} were not given values"
+    return model, inference
 
 
 def read_inference(folder: Path) -> Inference:

@@ -14,9 +14,15 @@ def require_checkpoint(path: Path) -> None:
     Raises:
         DataError: if it isn't.
     """
+    if (path / "config.json").is_file():
+        raise DataError(
+            f"{path}: a model's folder, not a stage's checkpoint. To train that model on, give model=from_folder "
+            f"model.folder={path} and init_from=null; to measure it, evaluation=<suite> with checkpoint={path}."
+        )
     if path.is_dir():
         raise DataError(
-            f"{path}: a folder, as trainer=deepspeed writes its checkpoints. Make one file of it with "
+            f"{path}: a folder, as trainer=deepspeed writes its checkpoints, and not an exported model's, which has a "
+            "config.json. Make one file of DeepSpeed's with "
             "lightning.pytorch.utilities.deepspeed.convert_zero_checkpoint_to_fp32_state_dict, or train with "
             "trainer=fsdp."
         )
