@@ -221,6 +221,10 @@ def _evaluate_suites(cfg: DictConfig) -> dict[str, float]:
 
 
 def _assemble(cfg: DictConfig, run: Path) -> tuple[L.Trainer, L.LightningModule, L.LightningDataModule]:
+    if OmegaConf.is_missing(cfg.model, "folder"):
+        raise ConfigError(
+            "model.folder is not given: set it to the folder of the model to train on, model.folder=<folder>"
+        )
     L.seed_everything(cfg.seed, workers=True)
     data = instantiate(cfg.data)
     module = instantiate(cfg.stage.module)

@@ -1,6 +1,7 @@
 """Training on from a model's folder, imported or exported: what `model=from_folder` makes of it, to a folder again."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -18,7 +20,7 @@ from recot.checkpoints.export import main
 from recot.checkpoints.hf_folder import Part, load_part, load_video_lm
 from recot.checkpoints.import_official import import_official
 from recot.checkpoints.reading import read_checkpoint
-from recot.errors import DataError
+from recot.errors import ConfigError, DataError
 from recot.models.lora import load_adapter, lora_parameters
 from recot.stages.video_language import VideoLanguageStage
 from tests.checkpoints.official_checkpoint import (
@@ -180,7 +182,9 @@ def test_its_checkpoint_is_measured_again(tuned: Path, world: Path, tmp_path: Pa
     assert run.evaluate(cfg) == json.loads((tuned / "metrics.json").read_text())
 
 
-def test_the_folder_may_have_moved_but_not_changed(tuned: Path, tmp_path: Path) -> None:
+def test_the_folder_may_have_moved_but_not_changed(
+    tuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoint = tmp_path / "final.ckpt"
     content = torch.load(tuned / "checkpoints/final.ckpt", weights_only=True)
     parts = content["config"]["stage"]["module"]["model"]
@@ -191,10 +195,12 @@ def test_the_folder_may_have_moved_but_not_changed(tuned: Path, tmp_path: Path) 
     moved = ["--llm", str(DEMO), "--vision-encoder", str(DEMO)]
     with pytest.raises(SystemExit, match="2"):
         main(["stage", str(checkpoint), str(tmp_path / "none")])
+    assert re.search("/somewhere/else: no such folder.*--llm, --vision-encoder", capsys.readouterr().err)
     at_home = export(tuned / "checkpoints/final.ckpt", tmp_path / "first")
     assert changed(at_home, export(checkpoint, tmp_path / "second", *moved)) == set()
     with pytest.raises(SystemExit, match="2"):  # other weights: those that it was trained to
         main(["stage", str(checkpoint), str(tmp_path / "third"), "--llm", str(tmp_path / "first"), *moved[2:]])
+    assert "another llm than" in capsys.readouterr().err
 
 
 def test_adapters_alone_belong_to_the_folders_language_model(tuned: Path, tmp_path: Path) -> None:
@@ -216,6 +222,28 @@ def test_a_part_is_that_of_the_whole_model(official: Path, part: Part) -> None:
     assert all(torch.equal(expected[name].to(got[name].dtype), got[name]) for name in got)
     rounded = load_part(folder=str(official), part=part, dtype="bfloat16")
     assert {p.dtype for p in rounded.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("recomputed", [True, False])
+def test_its_compressor_is_trained(official: Path, world: Path, tmp_path: Path, recomputed: bool) -> None:
+    """Activations are recomputed where that is wanted, in the official layout as well."""
+    overrides = ("stage.train.dts=1e-4", f"model.dts.activation_checkpointing={recomputed}")
+    cfg = config_of(world, official, tmp_path, "experiment=sft_lora", *overrides)
+    dts = instantiate(cfg.stage.module).model.dts
+    assert dts.activation_checkpointing is recomputed
+    assert all(parameter.requires_grad for parameter in dts.parameters())
+    features = torch.randn(1, 4, 8, 8, 64, generator=torch.Generator().manual_seed(0))
+    dts(features).square().sum().backward()
+    plain = load_part(folder=str(official), part="dts")
+    plain(features).square().sum().backward()
+    for own, expected in zip(dts.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, expected.grad)
+
+
+def test_a_folder_has_to_be_given(world: Path, tmp_path: Path) -> None:
+    cfg = config_of(world, Path("???"), tmp_path, "experiment=sft_lora")
+    with pytest.raises(ConfigError, match=r"model\.folder is not given"):
+        run.train(cfg)
 
 
 def without_config(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recot.checkpoints.hf_folder import load_part
+from recot.checkpoints.hf_folder import load_dts, load_part
 from recot.checkpoints.inference import Inference
 from recot.checkpoints.init_from import init_from
 from recot.checkpoints.reading import read_checkpoint
@@ -29,6 +29,7 @@ from recot.video_io import FrameSampling
 _VIDEO_LM = "recot.models.video_lm.VideoLM"
 _KNOWN: dict[str, Callable[..., Any]] = {
     _VIDEO_LM: VideoLM,
+    "recot.checkpoints.hf_folder.load_dts": load_dts,
     "recot.checkpoints.hf_folder.load_part": load_part,
     "recot.models.dts.DynamicTokenSynthesizer": DynamicTokenSynthesizer,
     "recot.models.llm.pretrained_llm": pretrained_llm,

@@ -30,6 +30,7 @@ from recot.checkpoints.inference import (
 )
 from recot.checkpoints.weights import read_weights, require_shapes, write_weights
 from recot.errors import DataError
+from recot.models.dts import DynamicTokenSynthesizer
 from recot.models.generation import end_tokens
 from recot.models.llm import Attention, resolve_attention
 from recot.models.lora import ADAPTER_CONFIG, lora_parameters
@@ -144,6 +145,22 @@ def load_part(*, folder: str, part: Part, dtype: str = "float32", attention: Att
     model, _ = _load(Path(folder), part, dtype=dtype, attention=attention, device="cpu")
     model.llm.name_or_path = folder  # adapters are saved with it
     return model.get_submodule(part).eval()
+
+
+def load_dts(*, folder: str, activation_checkpointing: bool) -> nn.Module:
+    """``load_part`` of what compresses a video; a folder doesn't say how it is to be trained.
+
+    Args:
+        folder: as for ``load_video_lm``.
+        activation_checkpointing: as for ``DynamicTokenSynthesizer``; means over frames need none.
+
+    Raises:
+        DataError: as ``load_video_lm``.
+    """
+    dts = load_part(folder=folder, part="dts")
+    if isinstance(dts, DynamicTokenSynthesizer):
+        dts.activation_checkpointing = activation_checkpointing
+    return dts
 
 
 def stage_setting(folder: Path, name: str) -> Any:
