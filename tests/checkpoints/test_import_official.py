@@ -191,12 +191,21 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing shard": (lambda f: next(f.glob("model-00002*")).unlink(), r"model-00002.*half copied"),
     "truncated shard": (lambda f: truncate(next(f.glob("model-00002*"))), r"model-00002.*not a whole"),
     "no weights": (lambda f: [p.unlink() for p in f.glob("model*")], "no weights there"),
+    "ends in words": (
+        lambda f: [p.unlink() for p in f.glob("model*")] + [ends(f, "<|im_end|>")],  # found before weights are
+        r"generation_config\.json: eos_token_id='<\|im_end\|>' must be the id of a token",
+    ),
+    "no end": (lambda f: ends(f, []), r"generation_config\.json: eos_token_id=\[\] must be"),
 }
 
 
 def edit(folder: Path, **changes: object) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def ends(folder: Path, tokens: object) -> None:
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": tokens}))
 
 
 def truncate(path: Path) -> None:
@@ -231,3 +240,14 @@ def test_a_tied_head_that_is_stored_all_the_same_is_left_out(official: Path, tmp
         models.append(load_video_lm(tmp_path / f"{source.name}-model")[0])
     assert models[0].state_dict().keys() == models[1].state_dict().keys()
     assert torch.equal(models[0].head(), models[1].head())
+
+
+@pytest.mark.parametrize(("tokens", "expected"), [(None, {99}), (98, {98}), ([98, 99], {98, 99})])
+def test_replies_end_as_generation_config_says_or_config_where_it_says_nothing(
+    official: Path, tmp_path: Path, tokens: object, expected: set[int]
+) -> None:
+    shutil.copytree(official, tmp_path / "official")
+    ends(tmp_path / "official", tokens)
+    import_official(tmp_path / "official", tmp_path / "model", vision=SMALL_VISION)
+    model, _ = load_video_lm(tmp_path / "model")
+    assert set(model.llm.generation_config.eos_token_id) == expected

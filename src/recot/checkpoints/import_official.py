@@ -46,13 +46,14 @@ def import_official(
 
     Raises:
         DataError: if a file is missing or damaged, a tensor is missing, left over or of another shape, or a field of
-            config.json is missing or of another model.
+            config.json is missing or of another model, or no token ends a reply.
     """
     vision = SO400M if vision is None else vision
     config = read_json(source / "config.json")
     architecture = official_architecture(config, vision=vision, where=source / "config.json")
     tokenizer = read_tokenizer(source)
     require_ids_fit(tokenizer, architecture["llm"]["vocab_size"], source)
+    ends = _ends(source, config)
     weights = from_official(read_weights(source), config, architecture, where=source)
     if dtype is not None:
         weights = {name: tensor.to(getattr(torch, dtype)) for name, tensor in weights.items()}
@@ -62,7 +63,7 @@ def import_official(
         architecture=architecture,
         tokenizer=tokenizer,
         inference=official_inference(vision),
-        ends=_ends(source, config),
+        ends=ends,
         shard_bytes=shard_bytes,
     )
 
@@ -159,7 +160,13 @@ def _without_unused(
 
 
 def _ends(source: Path, config: dict[str, Any]) -> list[int]:
-    """Ids that end a reply."""
+    """Ids that end a reply: of generation_config.json, or of config.json where that has none."""
     path = source / "generation_config.json"
-    given = (read_json(path) if path.is_file() else config).get("eos_token_id", config["eos_token_id"])
-    return [given] if isinstance(given, int) else list(given)
+    given = read_json(path).get("eos_token_id") if path.is_file() else None
+    where = path
+    if given is None:
+        given, where = config["eos_token_id"], source / "config.json"
+    ends = given if isinstance(given, list) else [given]
+    if not ends or not all(type(token) is int for token in ends):
+        raise DataError(f"{where}: eos_token_id={given!r} must be the id of a token, or a list of such ids: correct it")
+    return ends
