@@ -121,6 +121,22 @@ def test_dtype_is_chosen_and_backbones_may_have_moved(tmp_path: Path) -> None:
     )
 
 
+def test_a_stage_trained_with_flash_is_exported_without_a_gpu(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    path = tmp_path / "flash.ckpt"
+    path.write_bytes(checkpoint.read_bytes())
+    edit(path, lambda c: c["config"]["stage"]["module"]["model"]["llm"].update(attention="flash"))
+    for number, source in enumerate((checkpoint, path)):
+        main(["stage", str(source), str(tmp_path / f"model{number}")])
+        main(["adapter", str(source), str(tmp_path / f"adapter{number}")])
+    models = [load_video_lm(tmp_path / f"model{number}")[0] for number in range(2)]
+    assert torch.equal(logits(models[0]), logits(models[1]))
+    files = [(tmp_path / f"adapter{number}" / "adapter_model.safetensors").read_bytes() for number in range(2)]
+    assert files[0] == files[1]
+
+
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     content = torch.load(path, weights_only=True)
     change(content)

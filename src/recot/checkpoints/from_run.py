@@ -77,6 +77,8 @@ def video_lm_of_run(
         if stage["model"]["_target_"] != _VIDEO_LM:
             raise KeyError(_VIDEO_LM)
         parts, sampling, keep = dict(stage["model"]), config["data"]["sampling"], stage["val_keep"]
+        # Weights don't depend on what computes attention, and flash may not run where they are exported.
+        parts["llm"] = {**parts["llm"], "attention": "auto"}
         height, width = config["model"]["frame_size"]
         lora = stage["lora"]
     except (KeyError, TypeError) as error:
