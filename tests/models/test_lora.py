@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import AutoPeftModelForCausalLM, PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Qwen2ForCausalLM
@@ -155,6 +155,23 @@ def test_saved_adapters_come_back_here_and_in_peft(tmp_path: Path, kind: dict[st
     assert torch.equal(logits(again), expected)
     theirs = PeftModel.from_pretrained(llm(), tmp_path / "adapter")
     torch.testing.assert_close(logits(theirs), expected, rtol=0, atol=1e-6)
+
+
+def test_peft_finds_the_base_of_saved_adapters(tmp_path: Path) -> None:
+    llm().save_pretrained(tmp_path / "base")
+    model = pretrained_llm(name_or_path=str(tmp_path / "base"))
+    add_lora(model, settings(), seed=0)
+    with torch.no_grad():
+        for parameter in lora_parameters(model).values():
+            parameter.add_(0.05)
+    save_adapter(model, tmp_path / "adapter")
+    theirs = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter")
+    torch.testing.assert_close(logits(theirs), logits(model), rtol=0, atol=1e-6)
+
+
+def test_adapters_of_a_seed_name_no_base(tmp_path: Path) -> None:
+    save_adapter(adapted(), tmp_path / "adapter")
+    assert json.loads((tmp_path / "adapter/adapter_config.json").read_text())["base_model_name_or_path"] is None
 
 
 def test_adapters_written_by_peft_are_read(tmp_path: Path) -> None:

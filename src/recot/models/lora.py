@@ -156,6 +156,8 @@ def save_adapter(llm: Qwen2ForCausalLM, folder: Path, *, replace: bool = True) -
     tensors = {PEFT_PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     config = llm.peft_config["default"].to_dict() | {"inference_mode": True}
     config["target_modules"] = sorted(config["target_modules"])
+    if llm.name_or_path:
+        config["base_model_name_or_path"] = llm.name_or_path  # where peft's AutoPeftModel looks for the base
     base = {"name_or_path": llm.name_or_path, "fingerprint": weights_fingerprint(base_weights(llm))}
     with new_folder(folder, replace=replace) as made:
         write_file(made / _FILES[0], _json(config))
