@@ -1,6 +1,7 @@
 """LoRA: what is adapted and what isn't, files of adapters, merging."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -275,12 +276,46 @@ def test_missing_tensors_and_other_settings(saved: Path, tmp_path: Path) -> None
         load_adapter(llm(), tmp_path)
 
 
-def test_dora_refuses_rows_of_zeros() -> None:
+def tiny() -> Qwen2ForCausalLM:
+    return pretrained_llm(name_or_path=str(REPO / "src/recot/tiny_world/backbones/llm"))
+
+
+def test_dora_refuses_rows_of_zeros_and_says_what_works() -> None:
     """Which the tiny language model has: their norm, by which DoRA divides, is 0."""
-    tiny = pretrained_llm(name_or_path=str(REPO / "src/recot/tiny_world/backbones/llm"))
-    with pytest.raises(
-        ConfigError, match=r"stage\.lora\.use_dora: \d+ rows of model\.layers\.0\.self_attn\.q_proj are"
-    ):
-        add_lora(tiny, settings(targets=["q_proj"], use_dora=True), seed=0)
-    assert not lora_parameters(tiny)
-    add_lora(tiny, settings(targets=["down_proj"], use_dora=True), seed=0)
+    model = tiny()
+    with pytest.raises(ConfigError, match=r"stage\.lora\.use_dora: DoRA divides by the norm") as caught:
+        add_lora(model, settings(use_dora=True), seed=0)
+    assert not lora_parameters(model)
+    said = str(caught.value)
+    refused = [name for name in linear_names(model, LAYERS) if f" {name}," in said or f" {name}." in said]
+    assert refused == [name for name in linear_names(model, LAYERS) if "q_proj" in name or "k_proj" in name]
+    assert "Give stage.lora.targets=[v_proj,o_proj,gate_proj,up_proj,down_proj] or stage.lora.use_dora=false" in said
+    add_lora(model, settings(targets=["v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], use_dora=True), seed=0)
+
+
+def test_dora_names_layers_in_full_where_only_some_of_a_name_have_rows_of_zeros() -> None:
+    model = llm()
+    with torch.no_grad():
+        model.model.layers[1].self_attn.q_proj.weight[3] = 0
+    q0, q1, v1 = (f"model.layers.{layer}.self_attn.{name}_proj" for layer, name in ((0, "q"), (1, "q"), (1, "v")))
+    with pytest.raises(ConfigError, match=re.escape(f"zeros: {q1}. Give stage.lora.targets=[{q0},{v1}] or")):
+        add_lora(model, settings(targets=["q_proj", v1], use_dora=True), seed=0)
+    with pytest.raises(ConfigError, match=re.escape(f"zeros: {q1}. Give stage.lora.use_dora=false")):
+        add_lora(model, settings(targets=[q1], use_dora=True), seed=0)
+    add_lora(model, settings(targets=[q0, v1], use_dora=True), seed=0)
+
+
+def test_targets_may_be_named_in_full() -> None:
+    one = "model.layers.1.self_attn.q_proj"
+    assert linear_names(llm(), [one]) == [one]
+    both = linear_names(llm(), ["down_proj", one])
+    assert both == ["model.layers.0.mlp.down_proj", one, "model.layers.1.mlp.down_proj"]
+    model = adapted(lora=settings(targets=[one]))
+    assert {name.partition(".lora_")[0] for name in lora_parameters(model)} == {one}
+    with pytest.raises(ConfigError, match=r"\['self_attn\.q_proj'\] is no .*such as model\.layers\.0\.self_attn\.q_"):
+        linear_names(llm(), ["self_attn.q_proj"])
+
+
+def test_a_name_alone_is_no_list_of_targets() -> None:
+    with pytest.raises(ConfigError, match=r"targets=q_proj must be a list of names.*stage\.lora\.targets=\[q_proj\]"):
+        settings(targets="q_proj")

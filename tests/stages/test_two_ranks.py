@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     half = SmallStage(lora=False, rates=dict(ALL))
     fit(half, batches(steps=2, per_batch=4), trainer(made, steps=2), save=made / "one_half.ckpt")
     videos = [video_batch(range(4))] * 2
-    tuned = video_stage(recompute=False)
+    tuned = video_stage()
     fit(tuned, videos, trainer(made, steps=2), save=made / "video_one.ckpt")
     (made / "video_one.json").write_text(json.dumps(tuned.norms))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

@@ -9,13 +9,14 @@ import torch
 from recot.batch import Chat, VideoBatch
 from recot.losses import next_token_loss
 from recot.models.generation import GenerationSettings
+from recot.models.lora import lora_parameters
 from recot.models.selection import KeepRule
 from recot.models.selector import Layout, Selector
 from recot.stages.questions import asked, question_turns, samples_of, visuals_of
 from recot.stages.video_language import grounding_loss, said_right
 from tests.models.tiny_video_lm import TOKENIZER, tiny_video_lm, video
 from tests.stages.small_stage import fit, trainer
-from tests.stages.video_stage import video_batch, video_stage
+from tests.stages.video_stage import LORA, video_batch, video_stage
 
 QUESTIONS = ["Which of these objects is shown in the video?", "How does the red circle move?", "When is it shown?"]
 HALF = KeepRule(ratio=0.5)
@@ -96,7 +97,7 @@ def test_grounding_raises_the_scores_of_groups_that_show_the_answer() -> None:
 
 
 def test_training_keeps_whole_groups_where_validation_does(tmp_path: Path) -> None:
-    stage = video_stage(recompute=False)
+    stage = video_stage()
     stage.val_keep = KeepRule(ratio=0.5, level="group", pool="mean")
     seen: list[KeepRule] = []
     stage.model.register_forward_pre_hook(lambda _, given: seen.extend(given[2]))
@@ -139,6 +140,20 @@ def test_scores_are_float32_in_mixed_precision(layout: Layout) -> None:
     assert exact is not None
     torch.testing.assert_close(output.choice.selection.scores, exact.selection.scores, rtol=0, atol=0.05)
     assert model.selector.question_proj.weight.grad.isfinite().all()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", ["use_dora", "use_rslora"])
+def test_other_kinds_of_adapters_train(tmp_path: Path, kind: str) -> None:
+    """Those that DoRA can't adapt, whose weights have rows of zeros, are left out."""
+    lora = replace(LORA, targets=["v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], **{kind: True})
+    stage = video_stage(lora=lora)
+    before = {name: p.detach().clone() for name, p in lora_parameters(stage.model.llm).items()}
+    fit(stage, [video_batch([0, 1])], trainer(tmp_path, steps=1), save=tmp_path / "x.ckpt")
+    after = lora_parameters(stage.model.llm)
+    assert all(p.isfinite().all() for p in stage.parameters())
+    trained = [name for name in before if "lora_A" not in name]  # of which, at first, the gradient is 0
+    assert len(trained) == 5 * 5 * (2 if kind == "use_dora" else 1)
+    assert all(not torch.equal(after[name], before[name]) for name in trained)
 
 
 def test_question_turns_put_the_video_before_the_question() -> None:

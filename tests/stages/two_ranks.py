@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
     for name, strategy in (("video_ddp", "ddp"), ("video_fsdp", FullySharded())):
         # One rank has the videos and more to validate, the other the images, which no selector scores.
         own = trainer(folder, steps=2, devices=2, strategy=strategy, inference_mode=False)
-        tuned = video_stage(recompute=name == "video_fsdp")
+        tuned = video_stage(activation_checkpointing=name == "video_fsdp")
         fit(
             tuned,
             [video_batch([0, 2] if rank == 0 else [1, 3])] * 2,

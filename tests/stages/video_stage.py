@@ -1,6 +1,7 @@
 """The instruction-tuning stage on the tiny model, and batches of its videos and images in any cut."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.distributed.tensor import DTensor
@@ -39,24 +40,24 @@ class Recorded(SftLora):
         self.norms.append({k: (n.full_tensor() if isinstance(n, DTensor) else n).item() for k, n in norms.items()})
 
 
-def video_stage(*, recompute: bool) -> Recorded:
-    return Recorded(
-        model=tiny_video_lm(),
-        train={"lora": 1e-2, "projector": 1e-2, "selector": 1e-2, "dts": 1e-3},
-        init_from=None,
-        expected_missing=[],
-        expected_unexpected=[],
-        lora=LORA,
-        train_ratio=(0.4, 0.8),
-        val_keep=KeepRule(ratio=0.5),
-        grounding_weight=0.5,
-        weight_decay=0.05,
-        betas=(0.9, 0.95),
-        warmup_steps=1,
-        rows_at_once=8,
-        activation_checkpointing=recompute,
-        seed=0,
-    )
+def video_stage(**changes: Any) -> Recorded:
+    settings: dict[str, Any] = {
+        "train": {"lora": 1e-2, "projector": 1e-2, "selector": 1e-2, "dts": 1e-3},
+        "init_from": None,
+        "expected_missing": [],
+        "expected_unexpected": [],
+        "lora": LORA,
+        "train_ratio": (0.4, 0.8),
+        "val_keep": KeepRule(ratio=0.5),
+        "grounding_weight": 0.5,
+        "weight_decay": 0.05,
+        "betas": (0.9, 0.95),
+        "warmup_steps": 1,
+        "rows_at_once": 8,
+        "activation_checkpointing": False,
+        "seed": 0,
+    }
+    return Recorded(model=tiny_video_lm(), **settings | changes)
 
 
 def video_batch(numbers: Sequence[int]) -> VideoBatch:

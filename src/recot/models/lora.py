@@ -1,7 +1,7 @@
 """LoRA adapters (arXiv 2106.09685) on the linear layers of a language model, and on nothing else.
 
 Adapters go into the model itself: it stays the same object with the same methods, its adapted layers become peft's.
-Layers are named in full. A name's end, such as ``q_proj``, would hit SigLIP's attention too.
+Adapters name their layers in full. A name's end, such as ``q_proj``, would hit SigLIP's attention too.
 """
 
 import json
@@ -37,13 +37,14 @@ class LoraSettings:
     Attributes:
         rank: of the two factors.
         alpha: the factors' product is scaled by alpha / rank, or alpha / sqrt(rank) with ``use_rslora``.
-        targets: names of linear layers as the model calls them, e.g. ``q_proj``.
+        targets: names of linear layers as the model calls them: ``q_proj`` is those of all its layers,
+            ``model.layers.3.self_attn.q_proj`` one.
         dropout: on the adapters' input, in training.
         use_rslora: arXiv 2312.03732.
         use_dora: arXiv 2402.09353.
 
     Raises:
-        ConfigError: for numbers that can't be.
+        ConfigError: for numbers that can't be, or targets that are no list.
     """
 
     rank: int
@@ -54,6 +55,10 @@ class LoraSettings:
     use_dora: bool
 
     def __post_init__(self) -> None:
+        if isinstance(self.targets, str) or not isinstance(self.targets, Sequence):
+            raise ConfigError(
+                f"stage.lora.targets={self.targets} must be a list of names, also for one: stage.lora.targets=[q_proj]"
+            )
         if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1 or not self.targets:
             raise ConfigError(
                 f"stage.lora: rank={self.rank} must be 1 or more, alpha={self.alpha} above 0, dropout={self.dropout} "
@@ -62,18 +67,25 @@ class LoraSettings:
 
 
 def linear_names(llm: Qwen2ForCausalLM, targets: Sequence[str]) -> list[str]:
-    """Full names of a language model's linear layers called one of ``targets``; never the output layer.
+    """Full names of a language model's linear layers that ``targets`` name; never the output layer.
 
     Raises:
-        ConfigError: listing the names there are, if no layer is called so.
+        ConfigError: listing the names there are, if a target is no layer's full name, nor the last part of one.
     """
     head = llm.get_output_embeddings()
     linear = [name for name, module in llm.named_modules() if isinstance(module, nn.Linear) and module is not head]
-    there = sorted({name.rpartition(".")[2] for name in linear})
-    unknown = sorted(set(targets) - set(there))
+    there = {_last(name) for name in linear}
+    unknown = sorted(set(targets) - there - set(linear))
     if unknown:
-        raise ConfigError(f"stage.lora.targets: {unknown} is no linear layer of the language model; there are {there}")
-    return [name for name in linear if name.rpartition(".")[2] in targets]
+        raise ConfigError(
+            f"stage.lora.targets: {unknown} is no linear layer of the language model; there are {sorted(there)}, and "
+            f"full names, such as {linear[0]}"
+        )
+    return [name for name in linear if name in targets or _last(name) in targets]
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def add_lora(llm: Qwen2ForCausalLM, settings: LoraSettings, *, seed: int) -> None:
@@ -85,12 +97,12 @@ def add_lora(llm: Qwen2ForCausalLM, settings: LoraSettings, *, seed: int) -> Non
         seed: of their weights; the global random state is left as it was.
 
     Raises:
-        ConfigError: if a target isn't there, or DoRA can't be had of it.
+        ConfigError: if a target isn't there, or DoRA can't be had of some.
         ValueError: if there are adapters already.
     """
     _require_plain(llm)
     if settings.use_dora:
-        _require_rows(llm, linear_names(llm, settings.targets))
+        _require_rows(llm, settings.targets)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft divides it, nothing more
@@ -103,15 +115,22 @@ def add_lora(llm: Qwen2ForCausalLM, settings: LoraSettings, *, seed: int) -> Non
     _inject(llm, config, seed)
 
 
-def _require_rows(llm: Qwen2ForCausalLM, names: Sequence[str]) -> None:
-    """DoRA divides by the norm of each row of weights."""
-    for name in names:
-        zeros = int((llm.get_submodule(name).weight == 0).all(dim=1).sum())
-        if zeros:
-            raise ConfigError(
-                f"stage.lora.use_dora: {zeros} rows of {name} are all zeros, and DoRA divides by their norm. Leave the "
-                "layer out of stage.lora.targets, or set use_dora to false"
-            )
+def _require_rows(llm: Qwen2ForCausalLM, targets: Sequence[str]) -> None:
+    """DoRA divides by the norm of each row of weights: a row of zeros would become NaN."""
+    names = linear_names(llm, targets)
+    refused = [name for name in names if (llm.get_submodule(name).weight == 0).all(dim=1).any()]
+    if not refused:
+        return
+    works: list[str] = []
+    for target in targets:
+        own = linear_names(llm, [target])
+        left = [name for name in own if name not in refused]
+        works += [target] if left == own else left
+    instead = f"stage.lora.targets=[{','.join(works)}] or " if works else ""
+    raise ConfigError(
+        "stage.lora.use_dora: DoRA divides by the norm of each row of weights, and some rows of these layers are all "
+        f"zeros: {', '.join(refused)}. Give {instead}stage.lora.use_dora=false"
+    )
 
 
 def lora_parameters(llm: nn.Module) -> dict[str, nn.Parameter]:
