@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from recot.checkpoints.reading import read_checkpoint
+from recot.errors import DataError
 from tests.conftest import REPO
 from tests.stages.small_stage import SmallStage, batches, fit, trainer
 from tests.stages.video_stage import video_batch, video_stage
@@ -116,6 +117,16 @@ def test_a_rank_with_videos_and_one_with_images_train_as_one_process(folder: Pat
             assert min(norms[step].values()) > 0
     parts = {key.split(".")[1] for key in weights(folder / f"{name}.ckpt")}
     assert parts == {"dts", "projector", "selector", "llm"}
+
+
+def test_a_sharded_stage_resumes_with_its_own_rates_only(folder: Path, tmp_path: Path) -> None:
+    own = trainer(tmp_path, steps=3)
+    sharded, data = folder / "video_fsdp.ckpt", [video_batch(range(4))] * 3
+    fit(video_stage(), data, own, save=tmp_path / "a.ckpt", resume=sharded)
+    assert own.global_step == 3
+    other = video_stage(train={"lora": 1e-2})
+    with pytest.raises(DataError, match=r"projector: learning rate 0\.01, .*frozen here"):
+        fit(other, data, trainer(tmp_path, steps=3), save=tmp_path / "b.ckpt", resume=sharded)
 
 
 def test_ranks_with_different_numbers_of_validation_batches_agree(folder: Path) -> None:

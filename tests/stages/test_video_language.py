@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from recot.batch import Chat, VideoBatch
+from recot.errors import ConfigError, DataError
 from recot.losses import next_token_loss
 from recot.models.generation import GenerationSettings
 from recot.models.lora import lora_parameters
@@ -154,6 +156,55 @@ def test_other_kinds_of_adapters_train(tmp_path: Path, kind: str) -> None:
     trained = [name for name in before if "lora_A" not in name]  # of which, at first, the gradient is 0
     assert len(trained) == 5 * 5 * (2 if kind == "use_dora" else 1)
     assert all(not torch.equal(after[name], before[name]) for name in trained)
+
+
+RATES = {"lora": 1e-2, "projector": 1e-2, "selector": 1e-2, "dts": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of one step of two."""
+    folder = tmp_path_factory.mktemp("half")
+    fit(video_stage(train=RATES), [video_batch([0, 1])] * 2, trainer(folder, steps=1), save=folder / "half.ckpt")
+    return folder / "half.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"train": RATES | {"dts": None}},
+            r"say\. dts: learning rate 0\.001, .* in the checkpoint, frozen here; dts \(",
+        ),
+        ({"train": RATES | {"projector": 0.02}}, r"projector: learning rate 0\.01, .*learning rate 0\.02, .* here"),
+        ({"train": RATES | {"llm": 1e-5}}, r"llm: frozen in the checkpoint, learning rate 1e-05, .* here"),
+        ({"weight_decay": 0.1}, r"weight decay 0\.05, .* weight decay 0\.1, .*init_from=<checkpoint>"),
+        ({"betas": (0.8, 0.95)}, r"betas \(0\.9, 0\.95\) in .* betas \(0\.8, 0\.95\) here"),
+    ],
+)
+def test_resume_continues_the_same_training_and_no_other(
+    half: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    data = [video_batch([0, 1])] * 2
+    with pytest.raises(DataError, match=message):
+        fit(video_stage(**changes), data, trainer(tmp_path, steps=2), save=tmp_path / "x.ckpt", resume=half)
+
+
+def test_what_was_trained_does_not_matter_to_measure_or_to_resume_as_it_was(half: Path, tmp_path: Path) -> None:
+    data = [video_batch([0, 1])] * 2
+    own = trainer(tmp_path, steps=2)
+    fit(video_stage(), data, own, save=tmp_path / "x.ckpt", resume=half)
+    assert own.global_step == 2
+    loader = DataLoader(data, batch_size=None)
+    other = video_stage(train=RATES | {"dts": None})
+    (measured,) = trainer(tmp_path, steps=1).validate(other, loader, ckpt_path=half, weights_only=True, verbose=False)
+    assert measured["val/loss"] > 0
+
+
+@pytest.mark.parametrize("rows", [0, 2.5, "many"])
+def test_logits_of_no_row_at_once(rows: object) -> None:
+    with pytest.raises(ConfigError, match=r"stage\.module\.rows_at_once must be a whole number from 1 up, got"):
+        video_stage(rows_at_once=rows)
 
 
 def test_question_turns_put_the_video_before_the_question() -> None:

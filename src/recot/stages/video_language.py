@@ -9,12 +9,13 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from recot.batch import VideoBatch
 from recot.checkpoints.frozen_parts import FrozenParts
 from recot.checkpoints.init_from import init_from as start_from
-from recot.errors import ConfigError
+from recot.errors import ConfigError, DataError
 from recot.evaluation.exact_match import accuracies, gathered
 from recot.evaluation.selector_metrics import SelectorMetrics
 from recot.losses import IGNORED, grounding, next_token_loss
@@ -58,7 +59,7 @@ class VideoLanguageStage(lightning.LightningModule):
         seed: of the adapters' starting weights.
 
     Raises:
-        ConfigError: for an impossible rate or warmup, or nothing to train.
+        ConfigError: for an impossible setting, or nothing to train.
         DataError: if the checkpoint doesn't fit.
     """
 
@@ -86,6 +87,8 @@ class VideoLanguageStage(lightning.LightningModule):
         super().__init__()
         if not isinstance(warmup_steps, int) or warmup_steps < 0:
             raise ConfigError(f"stage.warmup_steps must be a whole number from 0 up, got {warmup_steps!r}")
+        if not isinstance(rows_at_once, int) or rows_at_once < 1:
+            raise ConfigError(f"stage.module.rows_at_once must be a whole number from 1 up, got {rows_at_once!r}")
         if not isinstance(grounding_weight, int | float) or grounding_weight < 0:
             raise ConfigError(f"stage.grounding_weight must be a number from 0 up, got {grounding_weight!r}")
         if not any(train.get(part) is not None for part in self.one_of):
@@ -192,9 +195,30 @@ class VideoLanguageStage(lightning.LightningModule):
         """Compare the checkpoint with this model before anything is loaded.
 
         Raises:
-            DataError: naming what doesn't fit.
+            DataError: naming what doesn't fit, or what a resumed run trained otherwise.
         """
         self.frozen.fill_in(checkpoint, self)
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            for state in checkpoint.get("optimizer_states", []):
+                self._require_same_training(state["param_groups"])
+
+    def _require_same_training(self, saved: list[dict[str, Any]]) -> None:
+        """Restored, the optimizer of a checkpoint would take the place of this one, rates and all."""
+        there = {group["name"]: _settings(group["initial_lr"], group) for group in saved}
+        own = [{**group, "betas": self.betas} for group in self.groups.optimizer_groups(self.weight_decay)]
+        here = {group["name"]: _settings(group["lr"], group) for group in own}
+        differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+        if differ:
+            each = "; ".join(
+                f"{name}: {there.get(name, 'frozen')} in the checkpoint, {here.get(name, 'frozen')} here"
+                for name in differ
+            )
+            raise DataError(
+                f"The checkpoint's run trained otherwise than stage.train and stage.module say. {each}. `resume` "
+                "continues a run with the settings that it had: give those (they are stored in the checkpoint under "
+                "'config'). To go on from its weights with others, start a new stage: init_from=<checkpoint>, without "
+                "resume."
+            )
 
     def _rule(self, sample: Sample) -> KeepRule:
         generator = torch.Generator().manual_seed(derive_seed(sample.seed, "keep"))
@@ -204,6 +228,10 @@ class VideoLanguageStage(lightning.LightningModule):
 
     def _loss(self, output: Output) -> tuple[Tensor, Tensor]:
         return next_token_loss(output.hidden, self.model.head(), output.pack.labels, rows_at_once=self.rows_at_once)
+
+
+def _settings(rate: Any, group: Mapping[str, Any]) -> str:
+    return f"learning rate {rate}, weight decay {group['weight_decay']}, betas {tuple(group['betas'])}"
 
 
 def grounding_loss(output: Output, samples: Sequence[Sample], pool: Pool) -> Tensor:
