@@ -231,12 +231,20 @@ def _assemble(cfg: DictConfig, run: Path) -> tuple[L.Trainer, L.LightningModule,
     loggers = list(instantiate(cfg.logger).values())
     trainer = instantiate(
         cfg.trainer,
+        val_check_interval=_batches_between_validations(cfg.trainer),
         logger=loggers,
         callbacks=[*_callbacks(cfg, logged=bool(loggers)), ConfigInCheckpoint(_plain(cfg))],
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(run),
     )
     return trainer, module, data
+
+
+def _batches_between_validations(trainer: DictConfig) -> Any:
+    """Lightning counts micro-batches there, but steps of the optimizer everywhere else. So does the config."""
+    interval = trainer.val_check_interval
+    # Others than whole numbers are shares of an epoch, or times.
+    return interval * trainer.accumulate_grad_batches if type(interval) is int else interval
 
 
 def _callbacks(cfg: DictConfig, *, logged: bool) -> list[L.Callback]:

@@ -1,5 +1,6 @@
 """Training end to end: real videos, real shards, every experiment."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -124,6 +125,17 @@ def test_learning_rates_are_logged_and_training_needs_no_log(
     assert train(*settings, "logger=none", name="silent") == logged
     made = {path.name for path in (tmp_path / "silent").iterdir()}
     assert made == {"checkpoints", "metrics.json", "pictures", "report.md"}
+
+
+def test_validation_comes_after_so_many_optimizer_steps(train: Callable[..., dict[str, float]], tmp_path: Path) -> None:
+    """However many batches each of them takes."""
+    settings = ("experiment=recot_pretrain", "trainer.max_steps=4", "trainer.val_check_interval=2")
+    validated = {}
+    for batches in (1, 2):
+        train(*settings, f"trainer.accumulate_grad_batches={batches}", name=f"{batches}")
+        with (tmp_path / f"{batches}/csv/metrics.csv").open() as file:
+            validated[batches] = [int(row["step"]) for row in csv.DictReader(file) if row["val/loss"]]
+    assert validated[1] == validated[2] == [1, 3, 4]  # counted from 0; the last is of the trained model
 
 
 def test_cached_features_train_as_live_frames_do(
