@@ -1,10 +1,12 @@
 """What the stages on the video language model make of batches, and what counts as a right reply."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from recot.batch import Chat, VideoBatch
@@ -199,6 +201,19 @@ def test_what_was_trained_does_not_matter_to_measure_or_to_resume_as_it_was(half
     other = video_stage(train=RATES | {"dts": None})
     (measured,) = trainer(tmp_path, steps=1).validate(other, loader, ckpt_path=half, weights_only=True, verbose=False)
     assert measured["val/loss"] > 0
+
+
+@pytest.mark.parametrize(
+    "given", [0.5, "abc", None, [0.5], [0.5, 0.6, 0.7], ["a", "b"], [0.9, 0.7], [0, 0.5], [0.5, 1.5], [0.5, math.nan]]
+)
+def test_a_range_of_ratios_that_cannot_be(given: object) -> None:
+    for same in (given, OmegaConf.create({"given": given}).given):  # as configs give it
+        with pytest.raises(ConfigError, match=r"stage\.train_ratio=.* must be \[least, most\], two numbers with"):
+            video_stage(train_ratio=same)
+
+
+def test_a_range_of_ratios_may_be_one_ratio_or_everything() -> None:
+    assert video_stage(train_ratio=OmegaConf.create([1, 1])).train_ratio == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("rows", [0, 2.5, "many"])

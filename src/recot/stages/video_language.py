@@ -97,8 +97,7 @@ class VideoLanguageStage(lightning.LightningModule):
                 "it a learning rate"
             )
         self.model = model
-        self.train_ratio = (float(train_ratio[0]), float(train_ratio[1]))
-        draw_rule(*self.train_ratio, torch.Generator())  # refuses an impossible range before training
+        self.train_ratio = _range(train_ratio)
         self.val_keep = val_keep
         self.grounding_weight = grounding_weight
         self.weight_decay = weight_decay
@@ -228,6 +227,18 @@ class VideoLanguageStage(lightning.LightningModule):
 
     def _loss(self, output: Output) -> tuple[Tensor, Tensor]:
         return next_token_loss(output.hidden, self.model.head(), output.pack.labels, rows_at_once=self.rows_at_once)
+
+
+def _range(train_ratio: Any) -> tuple[float, float]:
+    """Before training: each sample draws its ratio from it."""
+    pair = list(train_ratio) if isinstance(train_ratio, Sequence) and not isinstance(train_ratio, str) else []
+    numbers = [float(own) for own in pair if isinstance(own, int | float)]
+    if not len(numbers) == len(pair) == 2 or not 0 < numbers[0] <= numbers[1] <= 1:
+        raise ConfigError(
+            f"stage.train_ratio={train_ratio} must be [least, most], two numbers with 0 < least <= most <= 1, e.g. "
+            "[0.7, 0.99]; [1, 1] keeps everything"
+        )
+    return numbers[0], numbers[1]
 
 
 def _settings(rate: Any, group: Mapping[str, Any]) -> str:
