@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from recot.errors import ConfigError, DataError
 from recot.models import llm as llm_module
-from recot.models.llm import chat_bpe, pretrained_llm, resolve_attention, seeded_llm
+from recot.models.llm import Attention, chat_bpe, pretrained_llm, resolve_attention, seeded_llm
 from recot.models.tokenizer import load_tokenizer
 
 CONFIG = {
@@ -112,9 +112,9 @@ def test_automatic_attention_is_flash_where_it_can_run(monkeypatch: pytest.Monke
     for flash, gpu, dtype, expected in (
         (True, True, "bfloat16", "flash_attention_2"),
         (True, True, "float16", "flash_attention_2"),
-        (True, True, "float32", "sdpa"),
-        (True, False, "bfloat16", "sdpa"),
-        (False, True, "bfloat16", "sdpa"),
+        (True, True, "float32", "sdpa_by_sample"),
+        (True, False, "bfloat16", "sdpa_by_sample"),
+        (False, True, "bfloat16", "sdpa_by_sample"),
     ):
         machine(monkeypatch, flash=flash, gpu=gpu)
         assert resolve_attention("auto", dtype) == expected
@@ -138,9 +138,10 @@ def test_flash_attention_that_cannot_run_says_why(
 
 
 def test_attention_is_what_was_asked_for(folder: Path) -> None:
-    for attention in ("sdpa", "eager"):
-        assert pretrained_llm(name_or_path=str(folder), attention=attention).config._attn_implementation == attention
-        assert seeded_llm(config=CONFIG, seed=0, attention=attention).config._attn_implementation == attention
+    kinds: tuple[tuple[Attention, str], ...] = (("sdpa", "sdpa_by_sample"), ("eager", "eager"))
+    for attention, name in kinds:
+        assert pretrained_llm(name_or_path=str(folder), attention=attention).config._attn_implementation == name
+        assert seeded_llm(config=CONFIG, seed=0, attention=attention).config._attn_implementation == name
     eager = CONFIG | {"attn_implementation": "eager"}
     assert seeded_llm(config=eager, seed=0).config._attn_implementation == "eager"
     with pytest.raises(ConfigError, match=r"attention=sdpa, but model\.llm\.config\.attn_implementation=eager"):

@@ -1,10 +1,14 @@
 """Packed samples against the same samples alone."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from recot.losses import next_token_loss
-from recot.models.llm import seeded_llm
+from recot.models.llm import Attention, seeded_llm
 from recot.models.packing import IGNORED, pack, pack_mask, read_pack
 
 CONFIG = {
@@ -25,10 +29,10 @@ def samples(lengths: tuple[int, ...] = (5, 1, 9, 3)) -> tuple[list[torch.Tensor]
     return ids, labels
 
 
-@pytest.mark.parametrize("lengths", [(5, 4, 9, 3), (9, 1, 1)], ids=["as rows", "under a mask"])
+@pytest.mark.parametrize("lengths", [(5, 4, 9, 3), (9, 1, 1), (4,)])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_a_pack_has_the_losses_and_gradients_of_its_samples(attention: str, lengths: tuple[int, ...]) -> None:
-    model = seeded_llm(config={**CONFIG, "attn_implementation": attention}, seed=0).double()
+def test_a_pack_has_the_losses_and_gradients_of_its_samples(attention: Attention, lengths: tuple[int, ...]) -> None:
+    model = seeded_llm(config=CONFIG, seed=0, attention=attention).double()
     head, table = model.get_output_embeddings().weight, model.get_input_embeddings()
     ids, labels = samples(lengths)
 
@@ -61,11 +65,11 @@ def test_masks_let_tokens_see_their_own_sample_so_far_and_what_it_shares() -> No
     assert packed.positions[0].tolist() == [0, 1, 2, 1, 2, 0]
 
 
-@pytest.mark.parametrize("further", [(), (4,), (40,)], ids=["one run", "rows", "under a mask"])
+@pytest.mark.parametrize("further", [(), (4,), (40,)], ids=["one run", "a short one", "a long one"])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_a_shared_beginning_changes_nothing(attention: str, further: tuple[int, ...]) -> None:
+def test_a_shared_beginning_changes_nothing(attention: Attention, further: tuple[int, ...]) -> None:
     """Two samples that begin with the same 6 tokens, and maybe another one, against the same samples packed whole."""
-    model = seeded_llm(config={**CONFIG, "attn_implementation": attention}, seed=0).double()
+    model = seeded_llm(config=CONFIG, seed=0, attention=attention).double()
     table = model.get_input_embeddings()
     generator = torch.Generator().manual_seed(4)
     begin, first, second, *others = (torch.randint(40, (n,), generator=generator) for n in (6, 3, 2, *further))
@@ -77,6 +81,32 @@ def test_a_shared_beginning_changes_nothing(attention: str, further: tuple[int, 
     )
     own = torch.cat([torch.arange(9), torch.arange(15, alone.shape[1])])
     torch.testing.assert_close(together, alone[:, own], rtol=1e-5, atol=1e-5)
+
+
+class Largest(TorchDispatchMode):
+    """How many numbers the largest tensor has that is made meanwhile."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        made = [leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        self.numel = max(self.numel, *made, 0)
+        return out
+
+
+@pytest.mark.parametrize(("lengths", "shared"), [((500, 5), (0, 0)), ((500, 5, 4), (0, 490, 490))])
+def test_a_long_sample_beside_short_ones_takes_no_mask_of_all_tokens_by_all(
+    lengths: tuple[int, ...], shared: tuple[int, ...]
+) -> None:
+    model = seeded_llm(config=CONFIG, seed=0, attention="sdpa")
+    packed = pack([torch.ones(n, 32) for n in lengths], [torch.zeros(n) for n in lengths], shared)
+    with Largest() as largest:
+        read_pack(model, packed).sum().backward()
+    assert largest.numel <= sum(lengths) * CONFIG["intermediate_size"]
+    with Largest() as largest:
+        pack_mask(packed)
+    assert largest.numel == sum(lengths) ** 2  # so it would be noticed
 
 
 def test_what_makes_no_pack() -> None:

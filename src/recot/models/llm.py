@@ -10,6 +10,7 @@ from transformers import AutoConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2
 
 from recot.errors import ConfigError, DataError
 from recot.models.lookup_init import start_looking_up
+from recot.models.packing import BY_SAMPLE
 from recot.models.tokenizer import train_bpe
 
 Attention = Literal["auto", "flash", "sdpa", "eager"]
@@ -32,18 +33,20 @@ def resolve_attention(attention: Attention, dtype: str) -> str:
         dtype: torch dtype name of the weights.
 
     Returns:
-        ``flash_attention_2``, ``sdpa`` or ``eager``.
+        ``flash_attention_2``, ``eager``, or ``sdpa_by_sample`` for sdpa: transformers' own, which can read packs too.
 
     Raises:
         ConfigError: for another name, or if ``flash`` can't run here, with the reason.
     """
     if attention not in ("auto", "flash", "sdpa", "eager"):
         raise ConfigError(f"model.llm.attention={attention!r} must be auto, flash, sdpa or eager")
-    if attention in ("sdpa", "eager"):
-        return attention
+    if attention == "eager":
+        return "eager"
+    if attention == "sdpa":
+        return BY_SAMPLE
     obstacle = _flash_obstacle(dtype)
     if attention == "auto":
-        return FLASH if obstacle is None else "sdpa"
+        return FLASH if obstacle is None else BY_SAMPLE
     if obstacle is not None:
         raise ConfigError(
             f"model.llm.attention=flash can't run here: {obstacle}. Use model.llm.attention=auto or sdpa."
@@ -121,7 +124,7 @@ def seeded_llm(
     """
     named = config.get("attn_implementation")
     implementation = named if named is not None and attention == "auto" else resolve_attention(attention, "float32")
-    if named not in (None, implementation):
+    if named not in (None, attention, implementation):
         raise ConfigError(
             f"model.llm.attention={attention}, but model.llm.config.attn_implementation={named}: give one of them"
         )

@@ -4,18 +4,22 @@ Padding costs what the longest sample of a batch costs; a pack costs what its to
 computed as if it stood alone: positions count from 0 in each, and attention stays within it. Samples that begin alike,
 as questions about one video do, can share that beginning: it is computed once, for the first of them.
 
-Legend: S samples, L_i tokens of sample i, N tokens in all, D width; R runs of samples that share a beginning, L tokens
-of the longest run.
+Legend: S samples, L_i tokens of sample i, N tokens in all, D width; M tokens of a run, which is samples that share a
+beginning, A tokens of its first sample; h heads, d width of a head.
 """
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 IGNORED = -100
+BY_SAMPLE = "sdpa_by_sample"
+"""What transformers calls ``attend_by_sample``."""
 
 
 class Pack(NamedTuple):
@@ -54,15 +58,24 @@ def pack(embeddings: Sequence[Tensor], labels: Sequence[Tensor], shared: Sequenc
     return Pack(torch.cat(list(embeddings))[None], positions[None].to(joined.device), joined[None], lengths, before)
 
 
+class Piece(NamedTuple):
+    """Successive tokens of a pack, and others of it that they may see."""
+
+    queries: slice
+    keys: slice
+    seen: Tensor | None  # (1, 1, queries, keys) bool; None: each token sees the keys up to itself
+
+
 def read_pack(llm: Any, packed: Pack) -> Tensor:
     """What a language model's layers make of a pack.
 
-    Flash attention finds the samples by their positions and computes nothing between them; a shared beginning is more
-    than it can do. Other attention takes either a mask over the whole pack, N x N scores a head, or the runs as rows
-    that are padded on the right, R x L x L scores: whichever are fewer. The result is the same.
+    The model is called once, however many samples there are: where its weights are cut over ranks, each has to call it
+    as often as the others. Flash attention finds the samples by their positions and computes nothing between them; a
+    shared beginning is more than it can do. ``BY_SAMPLE`` attention goes from sample to sample. Any other is given a
+    mask over the whole pack, N x N numbers. The result is the same.
 
     Args:
-        llm: a causal language model of the Hugging Face kind.
+        llm: a causal language model of the Hugging Face kind, whose layers all have full attention.
         packed: samples.
 
     Returns:
@@ -71,27 +84,56 @@ def read_pack(llm: Any, packed: Pack) -> Tensor:
     Raises:
         ValueError: if samples share something and attention is flash.
     """
-    runs = _runs(packed)
+    mask: Any
     if is_flash(llm):
         if any(packed.shared):
             raise ValueError("samples that share their beginning can't be read by flash attention: pack them whole")
-        return _read(llm, packed.embeddings, packed.positions, None)
-    sizes = [sum(run) for run in runs]
-    if len(runs) * max(sizes) ** 2 > sum(sizes) ** 2:
-        return _read(llm, packed.embeddings, packed.positions, pack_mask(packed)[None, None])
-    rows = pad_sequence(list(packed.embeddings[0].split(sizes)), batch_first=True)
-    positions, mask = None, None
-    if any(packed.shared):
-        positions = pad_sequence(list(packed.positions[0].split(sizes)), batch_first=True)
-        whole = pack_mask(packed)
-        mask = torch.stack([_padded(own, max(sizes)) for own in _diagonal(whole, sizes)])[:, None]
-    hidden = _read(llm, rows, positions, mask)
-    return torch.cat([own[:size] for own, size in zip(hidden, sizes, strict=True)])[None]
+        mask = None
+    elif llm.config._attn_implementation == BY_SAMPLE:
+        mask = {"full_attention": _pieces(packed)}  # in a dict, transformers makes no mask of its own
+    else:
+        mask = {"full_attention": pack_mask(packed)[None, None]}
+    out = llm.get_decoder()(
+        inputs_embeds=packed.embeddings, position_ids=packed.positions, attention_mask=mask, use_cache=False
+    )
+    hidden: Tensor = out.last_hidden_state
+    return hidden
 
 
 def is_flash(llm: Any) -> bool:
     """Whether a model's attention is flash attention."""
     return bool(llm.config._attn_implementation.startswith("flash"))
+
+
+def attend_by_sample(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """transformers' SDPA, which takes a pack's pieces for a mask as well and then computes nothing between samples.
+
+    Args:
+        module: the attention layer.
+        query: (1, h, N, d).
+        key: (1, h or fewer, N, d).
+        value: as ``key``.
+        attention_mask: pieces that follow on one another, or what SDPA takes.
+        kwargs: for SDPA.
+
+    Returns:
+        (1, N, h, d).
+    """
+    if not isinstance(attention_mask, list):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    own = [
+        sdpa_attention_forward(
+            module, query[:, :, at.queries], key[:, :, at.keys], value[:, :, at.keys], at.seen, **kwargs
+        )[0]
+        for at in attention_mask
+    ]
+    return torch.cat(own, dim=1), None
+
+
+AttentionInterface.register(BY_SAMPLE, attend_by_sample)
+AttentionMaskInterface.register(BY_SAMPLE, sdpa_mask)
 
 
 def pack_mask(packed: Pack) -> Tensor:
@@ -105,45 +147,41 @@ def pack_mask(packed: Pack) -> Tensor:
         number there is.
     """
     dtype, device = packed.embeddings.dtype, packed.embeddings.device
-    lengths, shared = torch.tensor(packed.lengths), torch.tensor(packed.shared)
-    starts = lengths.cumsum(0) - lengths
-    heads = torch.where(shared == 0, starts, -1).cummax(0).values  # where each sample's run begins
-    sample = torch.repeat_interleave(torch.arange(len(lengths)), lengths).to(device)
-    place = torch.arange(len(sample), device=device)
-    head = heads.to(device)[sample]
-    begins = (place[None, :] >= head[:, None]) & (place[None, :] < (head + shared.to(device)[sample])[:, None])
-    seen = (sample[:, None] == sample[None, :]).tril() | begins
+    size = packed.embeddings.shape[1]
     # Numbers, not bools: transformers' eager attention adds the mask to the scores, and bools would hide nothing.
-    return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill(~seen, torch.finfo(dtype).min)
+    mask = torch.full((size, size), torch.finfo(dtype).min, dtype=dtype, device=device)
+    for queries, keys, seen in _pieces(packed):
+        block = mask[queries, keys]
+        block.masked_fill_(torch.ones_like(block, dtype=torch.bool).tril() if seen is None else seen[0, 0], 0)
+    return mask
 
 
-def _runs(packed: Pack) -> list[list[int]]:
-    """Lengths of the samples of each run."""
-    runs: list[list[int]] = []
+def _pieces(packed: Pack) -> list[Piece]:
+    """Of each run its first sample, and then its others, if it has any, as one piece."""
+    pieces, start, device = [], 0, packed.embeddings.device
+    for lengths, shared in _runs(packed):
+        first, end = start + lengths[0], start + sum(lengths)
+        pieces.append(Piece(slice(start, first), slice(start, first), None))
+        if len(lengths) > 1:
+            seen = _seen_by_others(lengths, shared).to(device)[None, None]
+            pieces.append(Piece(slice(first, end), slice(start, end), seen))
+        start = end
+    return pieces
+
+
+def _runs(packed: Pack) -> list[tuple[list[int], list[int]]]:
+    """Lengths of the samples of each run, and how much each shares."""
+    runs: list[tuple[list[int], list[int]]] = []
     for length, before in zip(packed.lengths, packed.shared, strict=True):
-        if before and runs:
-            runs[-1].append(length)
-        else:
-            runs.append([length])
+        if not before or not runs:
+            runs.append(([], []))
+        runs[-1][0].append(length)
+        runs[-1][1].append(before)
     return runs
 
 
-def _diagonal(whole: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """Square blocks along the diagonal."""
-    return [row.split(list(sizes), dim=1)[i] for i, row in enumerate(whole.split(list(sizes)))]
-
-
-def _padded(mask: Tensor, size: int) -> Tensor:
-    """A mask with rows and columns of padding, which sees the first token alone and is seen by none."""
-    hidden = torch.finfo(mask.dtype).min
-    out = mask.new_full((size, size), hidden)
-    out[: len(mask), : len(mask)] = mask
-    out[len(mask) :, 0] = 0
-    return out
-
-
-def _read(llm: Any, embeddings: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
-    """(B, N, D) -> (B, N, D)"""
-    out = llm.get_decoder()(inputs_embeds=embeddings, position_ids=positions, attention_mask=mask, use_cache=False)
-    hidden: Tensor = out.last_hidden_state
-    return hidden
+def _seen_by_others(lengths: Sequence[int], shared: Sequence[int]) -> Tensor:
+    """(M - A, M) bool: what tokens of a run's samples after the first see of the run."""
+    own = torch.block_diag(*(torch.ones(length, length).tril() for length in lengths[1:])).bool()
+    begins = torch.repeat_interleave(torch.tensor(shared[1:]), torch.tensor(lengths[1:]))
+    return torch.cat([torch.arange(lengths[0]) < begins[:, None], own], dim=1)
