@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from recot.losses import next_token_loss
 from recot.models.llm import Attention, seeded_llm
@@ -107,6 +110,61 @@ def test_a_long_sample_beside_short_ones_takes_no_mask_of_all_tokens_by_all(
     with Largest() as largest:
         pack_mask(packed)
     assert largest.numel == sum(lengths) ** 2  # so it would be noticed
+
+
+def flash_stand_in(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: None,
+    *,
+    position_ids: torch.Tensor,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """As flash attention: without a mask, each sample alone, which begins where positions do."""
+    assert attention_mask is None
+    starts = (position_ids[0] == 0).nonzero()[1:, 0].tolist()
+    pieces = zip(*(x.tensor_split(starts, dim=2) for x in (query, key, value)), strict=True)
+    return torch.cat([sdpa_attention_forward(module, *own, None, **kwargs)[0] for own in pieces], dim=1), None
+
+
+def test_flash_attention_is_told_where_samples_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = seeded_llm(config=CONFIG, seed=0, attention="sdpa")
+    packed = pack([model.get_input_embeddings()(own) for own in samples()[0]], samples()[1])
+    expected = read_pack(model, packed)
+    monkeypatch.setitem(AttentionInterface._global_mapping, "flash_stand_in", flash_stand_in)
+    model.config._attn_implementation = "flash_stand_in"
+    torch.testing.assert_close(read_pack(model, packed), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_flash_attention_refuses_what_samples_share() -> None:
+    model = seeded_llm(config=CONFIG, seed=0)
+    model.config._attn_implementation = "flash_stand_in"
+    with pytest.raises(ValueError, match="can't be read by flash attention"):
+        read_pack(model, pack([torch.zeros(n, 32) for n in (3, 2)], [torch.zeros(n) for n in (3, 2)], [0, 1]))
+
+
+class Attended(TorchDispatchMode):
+    """The dtypes that torch's fused attention computes in meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default:
+            self.dtypes.append(args[0].dtype)
+        return func(*args, **(kwargs or {}))
+
+
+def test_attention_of_float32_weights_computes_in_bfloat16_where_training_does() -> None:
+    model = seeded_llm(config=CONFIG, seed=0, attention="sdpa")
+    packed = pack([torch.ones(n, 32) for n in (5, 3)], [torch.zeros(n) for n in (5, 3)])
+    for autocast, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast), Attended() as attended:
+            read_pack(model, packed)
+        assert attended.dtypes == [dtype] * 2 * CONFIG["num_hidden_layers"]
 
 
 def test_what_makes_no_pack() -> None:

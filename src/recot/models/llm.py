@@ -28,6 +28,9 @@ CHATML = (
 def resolve_attention(attention: Attention, dtype: str) -> str:
     """What computes attention, as transformers calls it.
 
+    The dtype of the weights decides, for what computes in it: nothing autocasts in inference. Where training does, with
+    weights in float32, ``sdpa`` computes in the lower precision too, and on a GPU by torch's own flash kernel.
+
     Args:
         attention: ``auto`` is ``flash`` where it can run, else ``sdpa``.
         dtype: torch dtype name of the weights.
@@ -60,7 +63,10 @@ def _flash_obstacle(dtype: str) -> str | None:
     if not torch.cuda.is_available():
         return "there is no CUDA GPU"
     if dtype not in ("bfloat16", "float16"):
-        return f"it computes in bfloat16 and float16, but the weights are {dtype} (model.llm.dtype)"
+        return (
+            f"it computes in bfloat16 and float16, but the weights are {dtype} (model.llm.dtype). Under "
+            "trainer.precision=bf16-mixed, sdpa computes in bfloat16 by torch's own flash kernel"
+        )
     return None
 
 
