@@ -1,4 +1,7 @@
-"""Qwen2 language models: the released ones, and small ones from a seed, in the same class."""
+"""Qwen2 language models: the released ones, and small ones from a seed, in the same class.
+
+Legend: N tokens of a pack, h heads, d width of a head.
+"""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -6,7 +9,17 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from torch import Tensor, nn
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    AutoConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from recot.errors import ConfigError, DataError
 from recot.models.lookup_init import start_looking_up
@@ -68,6 +81,37 @@ def _flash_obstacle(dtype: str) -> str | None:
             "trainer.precision=bf16-mixed, sdpa computes in bfloat16 by torch's own flash kernel"
         )
     return None
+
+
+def attend_by_sample(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """transformers' SDPA, which takes a pack's pieces for a mask as well and then computes nothing between samples.
+
+    Args:
+        module: the attention layer.
+        query: (1, h, N, d).
+        key: (1, h or fewer, N, d).
+        value: as ``key``.
+        attention_mask: pieces that follow on one another, as ``read_pack`` makes them, or what SDPA takes.
+        kwargs: for SDPA.
+
+    Returns:
+        (1, N, h, d).
+    """
+    if not isinstance(attention_mask, list):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    own = [
+        sdpa_attention_forward(
+            module, query[:, :, at.queries], key[:, :, at.keys], value[:, :, at.keys], at.seen, **kwargs
+        )[0]
+        for at in attention_mask
+    ]
+    return torch.cat(own, dim=1), None
+
+
+AttentionInterface.register(BY_SAMPLE, attend_by_sample)
+AttentionMaskInterface.register(BY_SAMPLE, sdpa_mask)
 
 
 def pretrained_llm(*, name_or_path: str, dtype: str = "float32", attention: Attention = "auto") -> Qwen2ForCausalLM:

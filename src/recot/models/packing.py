@@ -5,21 +5,18 @@ computed as if it stood alone: positions count from 0 in each, and attention sta
 as questions about one video do, can share that beginning: it is computed once, for the first of them.
 
 Legend: S samples, L_i tokens of sample i, N tokens in all, D width; M tokens of a run, which is samples that share a
-beginning, A tokens of its first sample; h heads, d width of a head.
+beginning, A tokens of its first sample.
 """
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from torch import Tensor
 
 IGNORED = -100
 BY_SAMPLE = "sdpa_by_sample"
-"""What transformers calls ``attend_by_sample``."""
+"""What transformers calls ``recot.models.llm.attend_by_sample``."""
 
 
 class Pack(NamedTuple):
@@ -103,37 +100,6 @@ def read_pack(llm: Any, packed: Pack) -> Tensor:
 def is_flash(llm: Any) -> bool:
     """Whether a model's attention is flash attention."""
     return bool(llm.config._attn_implementation.startswith("flash"))
-
-
-def attend_by_sample(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **kwargs: Any
-) -> tuple[Tensor, None]:
-    """transformers' SDPA, which takes a pack's pieces for a mask as well and then computes nothing between samples.
-
-    Args:
-        module: the attention layer.
-        query: (1, h, N, d).
-        key: (1, h or fewer, N, d).
-        value: as ``key``.
-        attention_mask: pieces that follow on one another, or what SDPA takes.
-        kwargs: for SDPA.
-
-    Returns:
-        (1, N, h, d).
-    """
-    if not isinstance(attention_mask, list):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    own = [
-        sdpa_attention_forward(
-            module, query[:, :, at.queries], key[:, :, at.keys], value[:, :, at.keys], at.seen, **kwargs
-        )[0]
-        for at in attention_mask
-    ]
-    return torch.cat(own, dim=1), None
-
-
-AttentionInterface.register(BY_SAMPLE, attend_by_sample)
-AttentionMaskInterface.register(BY_SAMPLE, sdpa_mask)
 
 
 def pack_mask(packed: Pack) -> Tensor:
