@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from recot.errors import ConfigError, DataError
 from recot.losses import next_token_loss
 from recot.models.generation import GenerationSettings
 from recot.models.lora import lora_parameters
+from recot.models.packing import Pack
 from recot.models.selection import KeepRule
 from recot.models.selector import Layout, Selector
 from recot.stages.questions import asked, question_turns, samples_of, visuals_of
@@ -98,6 +100,49 @@ def test_grounding_raises_the_scores_of_groups_that_show_the_answer() -> None:
         reached = torch.ones_like(logits[0]) if pool == "mean" else logits[0] == logits[0].amax(dim=1, keepdim=True)
         assert torch.equal(gradient[0].sign(), reached * torch.tensor([1.0, -1, 1])[:, None])
     assert (gradient[1] == 0).all(), "where the answer is seen isn't known"
+
+
+def validated(folder: Path, most: int | None, keep: KeepRule = HALF) -> tuple[dict[str, float], list[list[int]]]:
+    """What validation logs of three questions about a video and one about an image, and all tokens of each pack's
+    samples."""
+    shown = ((0.6, 0.7),)
+    questions = [chat(QUESTIONS[0], "up", shown), chat(QUESTIONS[1], "down"), chat(QUESTIONS[2], "never", shown)]
+    stage = video_stage(val_pack_tokens=most)
+    stage.val_keep = keep
+    read, packed = stage.model.read, []
+
+    def noted(own: Pack) -> torch.Tensor:
+        packed.append([length + shared for length, shared in zip(own.lengths, own.shared, strict=True)])
+        return read(own)
+
+    stage.model.read = noted  # type: ignore[method-assign, assignment]
+    loader: Any = DataLoader([batch(questions, [chat(QUESTIONS[1], "a cross")])], batch_size=None)  # type: ignore[arg-type]
+    (logged,) = trainer(folder, steps=1).validate(stage, loader, verbose=False)
+    return dict(logged), packed
+
+
+def test_validation_in_packs_measures_what_one_pack_does(tmp_path: Path) -> None:
+    expected, (whole,) = validated(tmp_path, None)
+    assert len(whole) == 4
+    assert "val/evidence_recall" in expected
+    for most, samples in ((1, [1, 1, 1, 1]), (250, [3, 1])):
+        logged, packed = validated(tmp_path, most)
+        assert [len(own) for own in packed] == samples
+        assert logged == pytest.approx(expected, rel=1e-4)
+
+
+def test_packs_of_validation_are_counted_before_tokens_are_selected_away(tmp_path: Path) -> None:
+    _, (whole,) = validated(tmp_path, None, KeepRule(ratio=1.0))
+    for keep in (KeepRule(ratio=1.0), HALF):
+        for most, samples in ((sum(whole), [4]), (sum(whole) - 1, [3, 1]), (sum(whole[:3]) - 1, [2, 2])):
+            _, packed = validated(tmp_path, most, keep)
+            assert [len(own) for own in packed] == samples
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, True])
+def test_impossible_packs_of_validation(most: Any) -> None:
+    with pytest.raises(ConfigError, match=r"stage\.val_pack_tokens must be null or a whole number"):
+        video_stage(val_pack_tokens=most)
 
 
 def test_training_keeps_whole_groups_where_validation_does(tmp_path: Path) -> None:

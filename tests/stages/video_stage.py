@@ -53,6 +53,7 @@ def video_stage(**changes: Any) -> Recorded:
         "weight_decay": 0.05,
         "betas": (0.9, 0.95),
         "warmup_steps": 1,
+        "val_pack_tokens": None,
         "rows_at_once": 8,
         "activation_checkpointing": False,
         "seed": 0,

@@ -4,6 +4,7 @@ Legend: G groups of all videos, P tokens a group, N tokens of a pack, D LLM widt
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from recot.evaluation.selector_metrics import SelectorMetrics
 from recot.losses import IGNORED, grounding, next_token_loss
 from recot.models.activation_checkpointing import checkpoint_layers
 from recot.models.lora import LoraSettings, add_lora
+from recot.models.prompt import time_ids
 from recot.models.selection import KeepRule, Pool, draw_rule, evidence_groups, pooled
-from recot.models.video_input import Sample
+from recot.models.video_input import Sample, VisualInput
 from recot.models.video_lm import Output, VideoLM
 from recot.randomness import derive_seed
 from recot.stages.divergence import GradientWatch
@@ -55,6 +57,8 @@ class VideoLanguageStage(lightning.LightningModule):
         betas: AdamW's.
         warmup_steps: optimizer steps of linear warmup, before the cosine to 0 at the last step.
         rows_at_once: tokens whose logits are in memory at a time.
+        val_pack_tokens: most tokens that validation reads as one pack, counted before any are selected away; a longer
+            sample is read alone. Null reads all questions about a batch's videos as one.
         activation_checkpointing: recompute the language model's layers in the backward pass.
         seed: of the adapters' starting weights.
 
@@ -81,6 +85,7 @@ class VideoLanguageStage(lightning.LightningModule):
         betas: tuple[float, float],
         warmup_steps: int,
         rows_at_once: int,
+        val_pack_tokens: int | None,
         activation_checkpointing: bool,
         seed: int,
     ) -> None:
@@ -91,6 +96,10 @@ class VideoLanguageStage(lightning.LightningModule):
             raise ConfigError(f"stage.module.rows_at_once must be a whole number from 1 up, got {rows_at_once!r}")
         if not isinstance(grounding_weight, int | float) or grounding_weight < 0:
             raise ConfigError(f"stage.grounding_weight must be a number from 0 up, got {grounding_weight!r}")
+        if val_pack_tokens is not None and (type(val_pack_tokens) is not int or val_pack_tokens < 1):
+            raise ConfigError(
+                f"stage.val_pack_tokens must be null or a whole number from 1 up, got {val_pack_tokens!r}"
+            )
         if not any(train.get(part) is not None for part in self.one_of):
             raise ConfigError(
                 f"stage.train={dict(train)}: {type(self).__name__} is there to train {' or '.join(self.one_of)}; give "
@@ -104,6 +113,7 @@ class VideoLanguageStage(lightning.LightningModule):
         self.betas = (float(betas[0]), float(betas[1]))
         self.warmup_steps = warmup_steps
         self.rows_at_once = rows_at_once
+        self.val_pack_tokens = val_pack_tokens
         if lora is not None:
             add_lora(model.llm, lora, seed=seed)
         self.groups = ModuleGroups(model, train)
@@ -164,15 +174,20 @@ class VideoLanguageStage(lightning.LightningModule):
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         """Loss, which replies are right, and what the selector kept of their evidence."""
         samples = samples_of(batch, self.model.tokenizer)
-        output = self.model(visuals_of(batch), samples, [self.val_keep] * len(samples))
-        total, count = self._loss(output)
+        visuals = self._compressed(batch)
+        losses, right = [], []
+        for own in packs(samples, self._sizes(samples, visuals), self.val_pack_tokens):
+            output = self.model(visuals, own, [self.val_keep] * len(own))
+            losses.append(self._loss(output))
+            right += said_right(output, self.model.head())
+            if output.choice is not None:
+                spans = [own[s].spans for s, _ in output.choice.pairs]
+                self.selector_metrics.update(output.choice.visual, output.choice.selection, spans)
+        total, count = (torch.stack(own).sum() for own in zip(*losses, strict=True))
         self.log("val/loss", total / count, batch_size=int(count), sync_dist=True)
-        for (_, _, chat), right in zip(asked(batch), said_right(output, self.model.head()), strict=True):
+        for (_, _, chat), is_right in zip(asked(batch), right, strict=True):
             form = "choice" if chat.options else "open"
-            self._right.setdefault(f"{chat.task}/{form}", []).append(right)
-        if output.choice is not None:
-            spans = [samples[s].spans for s, _ in output.choice.pairs]
-            self.selector_metrics.update(output.choice.visual, output.choice.selection, spans)
+            self._right.setdefault(f"{chat.task}/{form}", []).append(is_right)
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/accuracy/<task>/<form>``, their means, and the selector's measures."""
@@ -225,6 +240,21 @@ class VideoLanguageStage(lightning.LightningModule):
             *self.train_ratio, generator, level=self.val_keep.level, pool=self.val_keep.pool, times=self.val_keep.times
         )
 
+    def _compressed(self, batch: VideoBatch) -> list[VisualInput]:
+        """The batch's videos, each compressed once for all packs that show it."""
+        visuals = visuals_of(batch)
+        compressed = zip(visuals, self.model.compress(visuals), strict=True)
+        return [replace(visual, frames=None, features=None, tokens=tokens) for visual, tokens in compressed]
+
+    def _sizes(self, samples: Sequence[Sample], visuals: Sequence[VisualInput]) -> list[int]:
+        """Tokens of each sample if nothing is selected away: text, videos and their times."""
+        shown = []
+        for visual in visuals:
+            times = [] if visual.still else time_ids(self.model.tokenizer, visual.times_s[:, 0].tolist())
+            assert visual.tokens is not None
+            shown.append(len(visual.tokens.flatten(0, 1)) + sum(map(len, times)))
+        return [int((s.prompt.ids >= 0).sum()) + sum(shown[v] for v in s.visuals) for s in samples]
+
     def _loss(self, output: Output) -> tuple[Tensor, Tensor]:
         return next_token_loss(output.hidden, self.model.head(), output.pack.labels, rows_at_once=self.rows_at_once)
 
@@ -243,6 +273,25 @@ def _range(train_ratio: Any) -> tuple[float, float]:
 
 def _settings(rate: Any, group: Mapping[str, Any]) -> str:
     return f"learning rate {rate}, weight decay {group['weight_decay']}, betas {tuple(group['betas'])}"
+
+
+def packs(samples: Sequence[Sample], sizes: Sequence[int], most: int | None) -> list[list[Sample]]:
+    """Samples in order, a pack closing before it would have more than ``most`` tokens; a longer sample is alone.
+
+    Args:
+        samples: to be read.
+        sizes: tokens of each.
+        most: of a pack; None for one pack of all.
+    """
+    made: list[list[Sample]] = []
+    tokens = 0
+    for sample, size in zip(samples, sizes, strict=True):
+        if not made or (most is not None and tokens + size > most):
+            made.append([])
+            tokens = 0
+        made[-1].append(sample)
+        tokens += size
+    return made
 
 
 def grounding_loss(output: Output, samples: Sequence[Sample], pool: Pool) -> Tensor:
