@@ -49,11 +49,11 @@ class KeepRule:
                 f"what is kept of a video: give exactly one of ratio ({self.ratio}), budget ({self.budget}) and "
                 f"threshold ({self.threshold})"
             )
-        if self.ratio is not None and not 0 < self.ratio <= 1:
-            raise ConfigError(f"keep ratio={self.ratio}: must be above 0 and at most 1, e.g. 0.25")
-        if self.budget is not None and (self.budget != int(self.budget) or self.budget < 1):
+        if self.ratio is not None and not (_is_number(self.ratio) and 0 < self.ratio <= 1):
+            raise ConfigError(f"keep ratio={self.ratio}: must be a number above 0 and at most 1, e.g. 0.25")
+        if self.budget is not None and not (_is_number(self.budget) and self.budget % 1 == 0 and self.budget >= 1):
             raise ConfigError(f"keep budget={self.budget}: must be a whole number of tokens, at least 1")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
+        if self.threshold is not None and not (_is_number(self.threshold) and 0 <= self.threshold <= 1):
             raise ConfigError(f"keep threshold={self.threshold}: scores lie in [0, 1]; give such a number")
         if self.level not in ("token", "group") or self.pool not in ("mean", "max"):
             raise ConfigError(f"keep: level={self.level!r} must be token or group, pool={self.pool!r} mean or max")
@@ -198,6 +198,10 @@ def evidence_groups(seconds: Tensor, spans: Sequence[Spans], valid: Tensor) -> T
             first, last = seconds[sample].unbind(dim=-1)
             found[sample] |= ((first < end) | (first <= start)) & (last >= start)
     return found & valid
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _one_each(rules: Sequence[KeepRule], samples: int) -> Sequence[KeepRule]:
