@@ -39,15 +39,18 @@ def videos(name: str, *, train: int, val: int, frames: int) -> tuple[str, ...]:
     return (f"data.prepare.root=data/{name}", *(f"data.prepare.{key}={value}" for key, value in size.items()))
 
 
+CLIPS = videos("tiny_world_many_clips", train=12000, val=64, frames=8)
 SHORT = videos("tiny_world_short", train=3000, val=64, frames=16)
 MIDDLE = videos("tiny_world_questions", train=1500, val=48, frames=64)
 LONG = videos("tiny_world_long", train=256, val=16, frames=256)
 # Where a sample keeps all of its video, the questions about it share what they read, and cost little.
 WHOLE = ("stage.train_ratio=[1.0,1.0]", "stage.val_ratio=1.0")
-# Name -> experiment and settings of each stage. Questions about short videos teach the language model to read tokens as
-# it reads words; it then needs few about longer ones.
+QUICK = ("data.features=cached", "data.num_workers=1", "trainer.precision=bf16-mixed")
+# Name -> experiment and settings of each stage. Words of captions teach tokens what they show; questions about short
+# videos then teach the language model to read tokens as it reads words; it then needs few about longer ones.
 STAGES: dict[str, tuple[str, ...]] = {
-    "projector_align": ("projector_align", "trainer.max_steps=500", "stage.train.projector=3e-3"),
+    "word_align": ("word_align", "trainer.max_steps=700", *CLIPS, "stage.train.projector=3e-3"),
+    "projector_align": ("projector_align", "trainer.max_steps=300", *CLIPS, "stage.train.projector=1e-3"),
     "selector_finetune": ("selector_finetune", "trainer.max_steps=100", *SHORT, "data.questions.per_video=6"),
     "sft_lora": (
         "sft_lora",
@@ -55,7 +58,7 @@ STAGES: dict[str, tuple[str, ...]] = {
         *SHORT,
         "data.batch_size=16",
         "data.questions.per_video=6",
-        "stage.train.projector=3e-3",
+        "stage.lora.dropout=0",
         *WHOLE,
     ),
 }
@@ -67,6 +70,7 @@ LONGER: dict[str, tuple[str, ...]] = {
         *MIDDLE,
         "data.questions.per_video=12",
         *WHOLE,
+        "stage.lora.dropout=0",
         "stage.train.lora=4e-3",
         "stage.train.selector=1e-2",
     ),
@@ -78,6 +82,7 @@ LONGER: dict[str, tuple[str, ...]] = {
         "data.questions.per_video=8",
         "data.questions.tasks=[needle,binding,counting,order,grounding,multi_hop]",  # captions grow with the video
         "stage.train_ratio=[0.2,1.0]",
+        "stage.lora.dropout=0",
         "stage.train.lora=1e-3",
         "stage.train.projector=5e-4",
         "stage.train.selector=3e-3",
@@ -95,7 +100,12 @@ def stage(folder: Path, experiment: str, *settings: str, seed: int, init_from: P
     """The checkpoint of a stage, trained unless it is there."""
     made = folder / "checkpoints/final.ckpt"
     if not (folder / "metrics.json").is_file():
-        start = [] if experiment == "recot_pretrain" else [f"init_from={init_from or 'null'}"]
+        if experiment == "recot_pretrain":
+            start: tuple[str, ...] = ()
+        else:
+            start = (f"init_from={init_from or 'null'}", *QUICK)
+            data = [setting for setting in settings if setting.startswith("data.prepare.")]
+            run("data_pipelines/cache_features.py", f"experiment={experiment}", "init_from=null", *data)
         run("src/train.py", f"experiment={experiment}", f"seed={seed}", *start, *settings, f"hydra.run.dir={folder}")
     return made
 

@@ -15,6 +15,7 @@ from recot.losses import (
     reconstruction_terms,
     sigmoid_contrastive,
     weighted_sum,
+    words_shown,
 )
 
 
@@ -167,3 +168,38 @@ def test_next_token_loss_of_nothing() -> None:
     assert all(not g.any() for g in torch.autograd.grad(total, [hidden, head]))
     with pytest.raises(ValueError, match="rows_at_once=0"):
         next_token_loss(hidden, head, labels, rows_at_once=0)
+
+
+def shown_by_hand(tokens: np.ndarray, words: np.ndarray, said: list[float]) -> float:
+    """In float64, word by word."""
+    t, w = (x.astype(np.float64) for x in (tokens, words))
+    cosine = [[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in w] for a in t]
+    share = [[math.exp(c / 0.07) / sum(math.exp(o / 0.07) for o in row) for c in row] for row in cosine]
+    total = 0.0
+    for v, wanted in enumerate(said):
+        missed = math.prod(1 - row[v] for row in share)
+        if not math.isnan(wanted):
+            total -= math.log(1 - missed if wanted else missed)
+    mean_length = sum(np.linalg.norm(b) for b in w) / len(w)
+    return total + float(np.mean([(np.linalg.norm(a) / mean_length - 1) ** 2 for a in t]))
+
+
+def test_words_shown_against_plain_python() -> None:
+    generator = torch.Generator().manual_seed(2)
+    tokens, words = torch.randn(5, 8, generator=generator), torch.randn(4, 8, generator=generator)
+    for said in ([1.0, 0.0, 0.0, 1.0], [1.0, math.nan, 0.0, math.nan], [math.nan] * 4):
+        found = words_shown(tokens, words, torch.tensor(said))
+        np.testing.assert_allclose(found, shown_by_hand(tokens.numpy(), words.numpy(), said), rtol=1e-4)
+
+
+def test_words_shown_knows_a_word_on_one_token_from_its_absence() -> None:
+    words = torch.eye(4) * 3
+    tokens = words[[0, 0, 2]].clone().requires_grad_()
+    right, wrong = torch.tensor([1.0, 0, 1, 0]), torch.tensor([0.0, 1, 1, 0])
+    assert words_shown(tokens, words, right) < 0.01 < 1 < words_shown(tokens, words, wrong)
+    # A token can stand for a word so surely that its share rounds to 1, above all in bfloat16.
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = words_shown(tokens, words, right) + words_shown(tokens, words, wrong)
+    (gradient,) = torch.autograd.grad(loss, tokens)
+    assert loss.isfinite()
+    assert gradient.isfinite().all()

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 IGNORED = -100
+WORD_TEMPERATURE = 0.07  # CLIP's first one (arXiv 2103.00020)
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,35 @@ def next_token_loss(hidden: Tensor, head: Tensor, labels: Tensor, *, rows_at_onc
 
 def _summed_loss(rows: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy((rows @ head.T).float(), targets, reduction="sum")
+
+
+def words_shown(tokens: Tensor, words: Tensor, said: Tensor) -> Tensor:
+    """Whether a video's tokens are the words of its caption: negative log-likelihood, summed over words (our choice).
+
+    A token stands for one of the words, by the softmax of its scaled cosines with them, and a word is shown if any
+    token stands for it (noisy-or). So captions teach which token shows what without saying where, after "From Captions
+    to Visual Concepts and Back" (arXiv 1411.4952); that tokens are compared with a language model's own embeddings is
+    SEA's idea (arXiv 2408.11813). Tokens are drawn to the words' length as well, which cosines leave open.
+
+    Args:
+        tokens: (N, D) projected tokens of a video.
+        words: (V, D) embeddings of the words that a token may stand for.
+        said: (V,) float: 1 for words that the caption says, 0 for those it doesn't; NaN for words that tokens may stand
+            for, and that count nowhere.
+
+    Returns:
+        Scalar float32.
+    """
+    tokens, words = tokens.float(), words.float()
+    with torch.autocast(tokens.device.type, enabled=False):
+        cosine = F.normalize(tokens, dim=-1) @ F.normalize(words, dim=-1).T
+    # A token that is surely a wrong word has to learn it: in float32, what is left of its share would round to 0.
+    each = (cosine.double() / WORD_TEMPERATURE).softmax(dim=-1).clamp(max=1 - 1e-12)
+    not_shown = torch.log1p(-each).sum(dim=0).clamp(max=-1e-30)
+    shown = torch.log(-torch.expm1(not_shown))
+    length = tokens.norm(dim=-1) / words.norm(dim=-1).mean()
+    surprise = -torch.where(said == 1, shown, not_shown)[~said.isnan()].sum()
+    return surprise.float() + (length - 1).square().mean()
 
 
 def grounding(logits: Tensor, evidence: Tensor, valid: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ QUESTIONS = [
 ]
 # Experiments other than stage 1 -> their small overrides, and a measure with the bound it must keep.
 OTHERS = {
-    **dict.fromkeys(("projector_align", "selector_finetune", "sft_lora"), (QUESTIONS, "val/loss", 100)),
+    **dict.fromkeys(("word_align", "projector_align", "selector_finetune", "sft_lora"), (QUESTIONS, "val/loss", 100)),
     "tiny_vision": (
         [
             "trainer.accelerator=cpu",

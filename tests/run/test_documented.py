@@ -18,7 +18,7 @@ CONFIG_OF = {
     "data_pipelines/prune.py": "prune",
     "data_pipelines/cache_features.py": "cache_features",
 }
-LATER_STAGES = ("projector_align", "selector_finetune", "sft_lora")
+LATER_STAGES = ("word_align", "projector_align", "selector_finetune", "sft_lora")
 
 
 def composed(entry: str, *overrides: str) -> DictConfig:

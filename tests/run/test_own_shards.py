@@ -39,12 +39,12 @@ def train(folder: Path, shards: Path, *overrides: str) -> dict[str, float]:
     return run.train(cfg)
 
 
-@pytest.mark.parametrize("experiment", ["projector_align", "selector_finetune", "sft_lora"])
+@pytest.mark.parametrize("experiment", ["word_align", "projector_align", "selector_finetune", "sft_lora"])
 def test_every_later_stage_takes_a_step(experiment: str, shards: Path, tmp_path: Path) -> None:
     metrics = train(tmp_path, shards, f"experiment={experiment}")
     assert 0 < metrics["val/loss"] < 100
     asked = {name.split("/")[2] for name in metrics if name.startswith("val/accuracy/") and name.count("/") == 3}
-    assert (asked == {"caption"}) == (experiment == "projector_align")
+    assert (asked == {"caption"}) == (experiment in ("word_align", "projector_align"))
     assert not (tmp_path / "data").exists()  # no tiny world is made
 
 

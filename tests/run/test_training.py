@@ -37,13 +37,18 @@ def test_every_experiment_takes_a_step(experiment: str, train: Callable[..., dic
 def test_each_stage_goes_on_from_the_one_before(train: Callable[..., dict[str, float]], tmp_path: Path) -> None:
     """Stage 1 to 3; what a stage doesn't train is what it was given, and no checkpoint holds a frozen backbone."""
     train("experiment=recot_pretrain", "trainer.max_steps=1", name="recot_pretrain")
-    stages = ("recot_pretrain", "projector_align", "selector_finetune", "sft_lora")
+    stages = ("recot_pretrain", "word_align", "projector_align", "selector_finetune", "sft_lora")
     for before, stage in pairwise(stages):
         source = tmp_path / before / "checkpoints/final.ckpt"
         train(f"experiment={stage}", f"init_from={source}", "trainer.max_steps=2", name=stage)
     weights = {name: read_checkpoint(tmp_path / name / "checkpoints/final.ckpt")["state_dict"] for name in stages}
     parts = {name: {key.split(".")[1] for key in own} for name, own in weights.items()}
-    assert parts["projector_align"] == parts["selector_finetune"] == {"dts", "projector", "selector"}
+    assert (
+        parts["word_align"]
+        == parts["projector_align"]
+        == parts["selector_finetune"]
+        == {"dts", "projector", "selector"}
+    )
     assert parts["sft_lora"] == {"dts", "projector", "selector", "llm"}
     assert all("lora_" in key for key in weights["sft_lora"] if key.startswith("model.llm."))
     for key, value in weights["recot_pretrain"].items():

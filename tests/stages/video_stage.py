@@ -1,6 +1,6 @@
 """The instruction-tuning stage on the tiny model, and batches of its videos and images in any cut."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -40,7 +40,7 @@ class Recorded(SftLora):
         self.norms.append({k: (n.full_tensor() if isinstance(n, DTensor) else n).item() for k, n in norms.items()})
 
 
-def video_stage(**changes: Any) -> Recorded:
+def video_stage(kind: Callable[..., Any] = Recorded, **changes: Any) -> Any:
     settings: dict[str, Any] = {
         "train": {"lora": 1e-2, "projector": 1e-2, "selector": 1e-2, "dts": 1e-3},
         "init_from": None,
@@ -58,7 +58,7 @@ def video_stage(**changes: Any) -> Recorded:
         "activation_checkpointing": False,
         "seed": 0,
     }
-    return Recorded(model=tiny_video_lm(), **settings | changes)
+    return kind(model=tiny_video_lm(), **settings | changes)
 
 
 def video_batch(numbers: Sequence[int]) -> VideoBatch:
