@@ -15,7 +15,7 @@ from hydra.errors import InstantiationException
 from omegaconf import open_dict
 
 from recot.checkpoints.reading import read_checkpoint
-from recot.errors import ConfigError
+from recot.errors import ConfigError, DataError
 from tests.run.small import OTHERS, REPO, SMALL
 
 EXPERIMENTS = sorted(p.stem for p in (REPO / "conf/experiment").glob("*.yaml"))
@@ -91,6 +91,13 @@ def test_training_learns_and_a_resumed_run_ends_where_an_unbroken_one_does(
     assert resumed == whole
     weights = [read_checkpoint(tmp_path / n / "checkpoints/final.ckpt")["state_dict"] for n in ("whole", "resumed")]
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+    with pytest.raises(DataError, match=r"learning rate .* in the checkpoint, learning rate 0\.002, .* here"):
+        train(
+            *settings,
+            f"resume={tmp_path / 'kept/checkpoints/step_6.ckpt'}",
+            "stage.learning_rate=0.002",
+            name="other",
+        )
 
 
 def test_evaluation_of_a_checkpoint_gives_the_run_s_own_measures(

@@ -237,6 +237,21 @@ def test_resume_continues_the_same_training_and_no_other(
         fit(video_stage(**changes), data, trainer(tmp_path, steps=2), save=tmp_path / "x.ckpt", resume=half)
 
 
+def test_a_resumed_run_drops_what_an_unbroken_one_does(tmp_path: Path) -> None:
+    lora = replace(LORA, dropout=0.5)
+    data = [video_batch([0, 1]), video_batch([2, 3])]
+    whole, first, rest = (video_stage(lora=lora) for _ in range(3))
+    fit(whole, data, trainer(tmp_path, steps=2), save=tmp_path / "whole.ckpt")
+    fit(first, data, trainer(tmp_path, steps=1), save=tmp_path / "first.ckpt")
+    torch.manual_seed(5)  # another process is in another state
+    fit(rest, data[1:], trainer(tmp_path, steps=2), save=tmp_path / "rest.ckpt", resume=tmp_path / "first.ckpt")
+    for (name, value), other in zip(whole.state_dict().items(), rest.state_dict().values(), strict=True):
+        assert torch.equal(value, other), name
+    still = video_stage(lora=LORA)
+    fit(still, data, trainer(tmp_path, steps=2), save=tmp_path / "still.ckpt")
+    assert any(not torch.equal(a, b) for a, b in zip(whole.parameters(), still.parameters(), strict=True))
+
+
 def test_what_was_trained_does_not_matter_to_measure_or_to_resume_as_it_was(half: Path, tmp_path: Path) -> None:
     data = [video_batch([0, 1])] * 2
     own = trainer(tmp_path, steps=2)

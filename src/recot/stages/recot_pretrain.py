@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 import torch
 from einops import rearrange
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from recot.batch import VideoBatch
@@ -19,6 +20,7 @@ from recot.models.recot import Reconstruction, Recot
 from recot.models.vision_encoder import FrozenVisionEncoder
 from recot.stages.divergence import GradientWatch
 from recot.stages.optimization import parameter_groups, warmup_cosine
+from recot.stages.same_training import require_same_training
 
 
 class RecotPretrain(lightning.LightningModule):
@@ -142,13 +144,7 @@ class RecotPretrain(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warmup and a cosine to zero over the run's optimizer steps; the DTS at its own rate."""
-        inside = {id(p) for p in self.recot.dts.parameters()}
-        groups = [
-            {**group, "params": [p for p in group["params"] if (id(p) in inside) is of_dts], "lr": rate}  # type: ignore[attr-defined]
-            for group in parameter_groups(self.recot, self.weight_decay)
-            for of_dts, rate in ((True, self.dts_rate * self.learning_rate), (False, self.learning_rate))
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=self.betas)
+        optimizer = torch.optim.AdamW(self._optimizer_groups(), betas=self.betas)
         schedule = warmup_cosine(optimizer, self.warmup_steps, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -160,9 +156,20 @@ class RecotPretrain(lightning.LightningModule):
         """Compare the checkpoint with this model before anything is loaded.
 
         Raises:
-            DataError: naming the weights that are missing, unexpected or of another shape, or another encoder.
+            DataError: naming the weights that are missing, unexpected or of another shape, another encoder, or what a
+                resumed run trained otherwise.
         """
         self.frozen.fill_in(checkpoint, self)
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            require_same_training(checkpoint, [{**group, "betas": self.betas} for group in self._optimizer_groups()])
+
+    def _optimizer_groups(self) -> list[dict[str, Any]]:
+        inside = {id(p) for p in self.recot.dts.parameters()}
+        return [
+            {**group, "params": [p for p in group["params"] if (id(p) in inside) is of_dts], "lr": rate}  # type: ignore[attr-defined]
+            for group in parameter_groups(self.recot, self.weight_decay)
+            for of_dts, rate in ((True, self.dts_rate * self.learning_rate), (False, self.learning_rate))
+        ]
 
 
 def mask_noise(batch: VideoBatch, shape: tuple[int, ...] | torch.Size) -> Tensor:

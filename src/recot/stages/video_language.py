@@ -16,7 +16,7 @@ from torch import Tensor
 from recot.batch import VideoBatch
 from recot.checkpoints.frozen_parts import FrozenParts
 from recot.checkpoints.init_from import init_from as start_from
-from recot.errors import ConfigError, DataError
+from recot.errors import ConfigError
 from recot.evaluation.exact_match import accuracies, gathered
 from recot.evaluation.selector_metrics import SelectorMetrics
 from recot.losses import IGNORED, grounding, next_token_loss
@@ -31,6 +31,7 @@ from recot.stages.divergence import GradientWatch
 from recot.stages.module_groups import ModuleGroups
 from recot.stages.optimization import warmup_cosine
 from recot.stages.questions import asked, samples_of, visuals_of
+from recot.stages.same_training import require_same_training
 from recot.stages.sharding import reach_all, shard
 from recot.stages.token_mean import TokenMean
 
@@ -150,6 +151,7 @@ class VideoLanguageStage(lightning.LightningModule):
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """The loss of all replies of the batch, of which every token counts alike."""
+        torch.manual_seed(derive_seed("dropout", *batch.seeds))  # the batch's own, so that a resumed run drops the same
         samples = samples_of(batch, self.model.tokenizer)
         output = self.model(visuals_of(batch), samples, [self._rule(sample) for sample in samples])
         total, count = self._loss(output)
@@ -213,26 +215,8 @@ class VideoLanguageStage(lightning.LightningModule):
         """
         self.frozen.fill_in(checkpoint, self)
         if self.trainer.state.fn == TrainerFn.FITTING:
-            for state in checkpoint.get("optimizer_states", []):
-                self._require_same_training(state["param_groups"])
-
-    def _require_same_training(self, saved: list[dict[str, Any]]) -> None:
-        """Restored, the optimizer of a checkpoint would take the place of this one, rates and all."""
-        there = {group["name"]: _settings(group["initial_lr"], group) for group in saved}
-        own = [{**group, "betas": self.betas} for group in self.groups.optimizer_groups(self.weight_decay)]
-        here = {group["name"]: _settings(group["lr"], group) for group in own}
-        differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
-        if differ:
-            each = "; ".join(
-                f"{name}: {there.get(name, 'frozen')} in the checkpoint, {here.get(name, 'frozen')} here"
-                for name in differ
-            )
-            raise DataError(
-                f"The checkpoint's run trained otherwise than stage.train and stage.module say. {each}. `resume` "
-                "continues a run with the settings that it had: give those (they are stored in the checkpoint under "
-                "'config'). To go on from its weights with others, start a new stage: init_from=<checkpoint>, without "
-                "resume."
-            )
+            groups = [{**group, "betas": self.betas} for group in self.groups.optimizer_groups(self.weight_decay)]
+            require_same_training(checkpoint, groups)
 
     def _rule(self, sample: Sample) -> KeepRule:
         generator = torch.Generator().manual_seed(derive_seed(sample.seed, "keep"))
@@ -269,10 +253,6 @@ def _range(train_ratio: Any) -> tuple[float, float]:
             "[0.7, 0.99]; [1, 1] keeps everything"
         )
     return numbers[0], numbers[1]
-
-
-def _settings(rate: Any, group: Mapping[str, Any]) -> str:
-    return f"learning rate {rate}, weight decay {group['weight_decay']}, betas {tuple(group['betas'])}"
 
 
 def packs(samples: Sequence[Sample], sizes: Sequence[int], most: int | None) -> list[list[Sample]]:

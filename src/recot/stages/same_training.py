@@ -1,0 +1,42 @@
+"""A resumed run goes on with the settings that it had."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recot.errors import DataError
+
+
+def require_same_training(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to resume with other rates or parts: restored, a checkpoint's optimizer would silently take over.
+
+    Args:
+        checkpoint: of Lightning, to be resumed.
+        groups: of this run's optimizer, each with ``lr`` before any schedule, ``weight_decay``, ``betas`` and, if it
+            has one, a ``name``.
+
+    Raises:
+        DataError: naming what differs.
+    """
+    here = {_name(i, group): _settings(group["lr"], group) for i, group in enumerate(groups)}
+    for state in checkpoint.get("optimizer_states", []):
+        saved = enumerate(state["param_groups"])
+        there = {_name(i, group): _settings(group["initial_lr"], group) for i, group in saved}
+        differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+        if differ:
+            each = "; ".join(
+                f"{name}: {there.get(name, 'frozen')} in the checkpoint, {here.get(name, 'frozen')} here"
+                for name in differ
+            )
+            raise DataError(
+                f"The checkpoint's run trained otherwise than the settings of stage say. {each}. `resume` continues a "
+                "run with the settings that it had: give those (they are stored in the checkpoint under 'config'). "
+                "Later stages go on from its weights with others: init_from=<checkpoint>, without resume."
+            )
+
+
+def _name(i: int, group: Mapping[str, Any]) -> str:
+    return str(group.get("name", f"optimizer group {i}"))
+
+
+def _settings(rate: Any, group: Mapping[str, Any]) -> str:
+    return f"learning rate {rate:g}, weight decay {group['weight_decay']}, betas {tuple(group['betas'])}"
