@@ -194,7 +194,15 @@ def test_circular_leaves_out_questions_with_a_failed_try() -> None:
     measured = circular("question", 4, "type")(tries[:-1])
     assert measured.ids == ("a", "b")
     assert measured.values.tolist() == [1, 0]
-    assert circular("question", None, None)(tries[:-1]).values.tolist() == [1, 0, 1]
+
+
+def test_questions_may_tell_how_many_tries_they_have() -> None:
+    asked = {"a": 4, "b": 4, "c": 3}
+    named = [(q, t, str(n)) for q, n in asked.items() for t in range(n)]
+    tries = [result(f"{q}{t}", float((q, t) != ("b", 2)), question=q, turns=n) for q, t, n in named]
+    assert circular("question", "turns", None)(tries).values.tolist() == [1, 0, 1]
+    failed = [one for one in tries if one.id != "a1"]
+    assert circular("question", "turns", None)(failed).ids == ("b", "c")
 
 
 def test_recall_counts_the_threshold_itself() -> None:

@@ -158,7 +158,7 @@ def test_circular_options_are_compared(tmp_path: Path) -> None:
     control = {"settings": {"control": asdict(CONTROLS["circular_options"])}}
     for name, scores in (("a", (1.0, 0.0)), ("b", (1.0, 1.0))):
         results = ResultsFolder(tmp_path / name, {**RUN, **control})
-        groups = {"task": ("count",), "circular": ("q",)}
+        groups = {"task": ("count",), "circular": ("q",), "turns": ("2",)}
         item = Item(id="q", video_id="v", video=Path("v"), question="?", form="letter", options=("a",), groups=groups)
         turns = [replace(item, id=f"q#turn{n}") for n in range(2)]
         for own, score in zip(turns, scores, strict=True):

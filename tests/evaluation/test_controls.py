@@ -105,7 +105,7 @@ def test_rotations_put_the_right_option_at_each_letter_once() -> None:
     assert [right_text(t) for t in turned] == ["c"] * 4
     assert sorted(t.right for t in turned if t.right is not None) == [0, 1, 2, 3]
     assert len({t.options for t in turned}) == len({t.id for t in turned}) == 4
-    assert {t.groups["circular"] for t in turned} == {("q2",)}
+    assert {(t.groups["circular"], t.groups["turns"]) for t in turned} == {(("q2",), ("4",))}
 
 
 def test_a_model_that_says_one_letter_fails_the_circular_control() -> None:
@@ -120,6 +120,8 @@ def test_a_model_that_says_one_letter_fails_the_circular_control() -> None:
     }
     assert summary.figures(letter)["accuracy"].value == 0.25
     assert summary.figures(letter)["circular_options"].value == 0
+    failed = [own for own in knows if own.id != asked[0].id]
+    assert summary.figures(failed)["circular_options"].units == len(ITEMS) - 1, "a turn of one question failed"
     assert CONTROLS["none"].summary(summary) == summary
 
 

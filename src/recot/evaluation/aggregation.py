@@ -125,12 +125,12 @@ def recall_at(iou: float) -> Measure:
     return measure
 
 
-def circular(question: str, tries: int | None, stratum: str | None) -> Measure:
+def circular(question: str, tries: int | str, stratum: str | None) -> Measure:
     """Right are questions that were answered right in every one of their tries.
 
     Args:
         question: grouping that the tries of a question share.
-        tries: how many make a question; one with fewer, as some failed, counts nowhere. None takes those there are.
+        tries: how many make a question, or the grouping that tells; one with fewer, as some failed, counts nowhere.
         stratum: grouping of which every group counts alike; None pools.
     """
 
@@ -138,7 +138,10 @@ def circular(question: str, tries: int | None, stratum: str | None) -> Measure:
         asked: dict[str, list[Result]] = {}
         for result in results:
             asked.setdefault(result.groups[question][0], []).append(result)
-        whole = {name: own for name, own in asked.items() if tries is None or len(own) == tries}
+        wanted = {
+            name: int(own[0].groups[tries][0]) if isinstance(tries, str) else tries for name, own in asked.items()
+        }
+        whole = {name: own for name, own in asked.items() if len(own) == wanted[name]}
         return Units(
             ids=tuple(whole),
             values=np.array([min(result.score for result in own) for own in whole.values()], dtype=np.float64),
@@ -147,6 +150,10 @@ def circular(question: str, tries: int | None, stratum: str | None) -> Measure:
         )
 
     return measure
+
+
+def _wanted(result: Result, tries: int | str) -> int:
+    return int(result.groups[tries][0]) if isinstance(tries, str) else tries
 
 
 def unparsed(results: Sequence[Result]) -> Units:

@@ -90,7 +90,8 @@ class Control:
         """What is computed: for circular options, also ``circular_options``, the share right in all rotations."""
         if self.options != "circular":
             return summary
-        return replace(summary, measures={**summary.measures, "circular_options": circular("circular", None, None)})
+        measure = circular("circular", "turns", None)
+        return replace(summary, measures={**summary.measures, "circular_options": measure})
 
     @property
     def needs_evidence(self) -> bool:
@@ -155,11 +156,11 @@ def shuffled_options(item: Item, seed: int) -> Item:
 def rotations(item: Item) -> list[Item]:
     """A question with letters once for each place that its first option can be in.
 
-    Ids are ``<id>#turn<n>``; ``groups`` has a ``circular`` that the turns of a question share.
+    Ids are ``<id>#turn<n>``; ``groups`` has a ``circular`` that the turns of a question share, and how many ``turns``.
     """
     count = len(item.options)
     orders = [[(place + turn) % count for place in range(count)] for turn in range(count)]
-    groups = {**item.groups, "circular": (item.id,)}
+    groups = {**item.groups, "circular": (item.id,), "turns": (str(count),)}
     return [
         replace(_reordered(item, order), id=f"{item.id}#turn{turn}", groups=groups) for turn, order in enumerate(orders)
     ]
