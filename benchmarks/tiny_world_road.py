@@ -45,6 +45,7 @@ MIDDLE = videos("tiny_world_questions", train=1500, val=48, frames=64)
 LONG = videos("tiny_world_long", train=256, val=16, frames=256)
 # Where a sample keeps all of its video, the questions about it share what they read, and cost little.
 WHOLE = ("stage.train_ratio=[1.0,1.0]", "stage.val_ratio=1.0")
+# Of all of these; features of videos are made once.
 QUICK = ("data.features=cached", "data.num_workers=1", "trainer.precision=bf16-mixed")
 # Name -> experiment and settings of each stage. Words of captions teach tokens what they show; questions about short
 # videos then teach the language model to read tokens as it reads words; it then needs few about longer ones.
@@ -141,7 +142,7 @@ def export(folder: Path, checkpoint: Path, seed: int) -> None:
         title="The tiny world's video language model",
         command=f"python benchmarks/tiny_world_road.py --work FOLDER --seeds {seed} --compressors recot",
         seed=seed,
-        data={name: list(settings) for name, settings in (STAGES | LONGER).items()},
+        data={name: [*settings, *QUICK] for name, settings in (STAGES | LONGER).items()},
         data_hash=order["data.train (hash of its index)"],
         figures=json.loads((checkpoint.parents[1] / "metrics.json").read_text()),
     )
