@@ -42,7 +42,14 @@ ROWS = {
     "first, keep 0.25": {"keep": "0.25", "control": "first_k_selector"},
     "oracle, keep 0.25": {"keep": "0.25", "control": "oracle_selector"},
     "random, keep 0.1": {"keep": "0.1", "control": "random_selector"},
+    "uniform, keep 0.1": {"keep": "0.1", "control": "uniform_selector"},
     "oracle, keep 0.1": {"keep": "0.1", "control": "oracle_selector"},
+    "selector, keep 0.05": {"keep": "0.05"},
+    "random, keep 0.05": {"keep": "0.05", "control": "random_selector"},
+    "uniform, keep 0.05": {"keep": "0.05", "control": "uniform_selector"},
+    "selector, keep 0.02": {"keep": "0.02"},
+    "random, keep 0.02": {"keep": "0.02", "control": "random_selector"},
+    "uniform, keep 0.02": {"keep": "0.02", "control": "uniform_selector"},
     "a quarter of the frames": {"keep": "1.0", "frames": "64"},
     "first frame": {"keep": "1.0", "frames": "1"},
     "one frame, drawn": {"keep": "1.0", "control": "single_frame"},
@@ -58,7 +65,8 @@ ROWS = {
 PAIRS = (
     ("selector, keep 0.25", "no selector"),
     *(("selector, keep 0.25", f"{other}, keep 0.25") for other in ("random", "uniform", "first", "oracle")),
-    *(("selector, keep 0.1", f"{other}, keep 0.1") for other in ("random", "oracle")),
+    *(("selector, keep 0.1", f"{other}, keep 0.1") for other in ("random", "uniform", "oracle")),
+    *((f"selector, keep {k}", f"{other}, keep {k}") for k in ("0.05", "0.02") for other in ("random", "uniform")),
     ("no selector", "shuffled frames"),
 )
 Scores = list[Sequence[Result]]  # of each model
