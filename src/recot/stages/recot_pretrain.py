@@ -8,7 +8,6 @@ from typing import Any
 import lightning
 import torch
 from einops import rearrange
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from recot.batch import VideoBatch
@@ -160,8 +159,7 @@ class RecotPretrain(lightning.LightningModule):
                 resumed run trained otherwise.
         """
         self.frozen.fill_in(checkpoint, self)
-        if self.trainer.state.fn == TrainerFn.FITTING:
-            require_same_training(checkpoint, [{**group, "betas": self.betas} for group in self._optimizer_groups()])
+        require_same_training(self, checkpoint, [{**group, "betas": self.betas} for group in self._optimizer_groups()])
 
     def _optimizer_groups(self) -> list[dict[str, Any]]:
         inside = {id(p) for p in self.recot.dts.parameters()}

@@ -3,13 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import lightning
+from lightning.pytorch.trainer.states import TrainerFn
+
 from recot.errors import DataError
 
 
-def require_same_training(checkpoint: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> None:
+def require_same_training(
+    module: lightning.LightningModule, checkpoint: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]
+) -> None:
     """Refuse to resume with other rates or parts: restored, a checkpoint's optimizer would silently take over.
 
+    Nothing is compared where the checkpoint isn't loaded to train on.
+
     Args:
+        module: that loads the checkpoint, with a trainer or without.
         checkpoint: of Lightning, to be resumed.
         groups: of this run's optimizer, each with ``lr`` before any schedule, ``weight_decay``, ``betas`` and, if it
             has one, a ``name``.
@@ -17,6 +25,8 @@ def require_same_training(checkpoint: Mapping[str, Any], groups: Sequence[Mappin
     Raises:
         DataError: naming what differs.
     """
+    if module._trainer is None or module.trainer.state.fn != TrainerFn.FITTING:
+        return
     here = {_name(i, group): _settings(group["lr"], group) for i, group in enumerate(groups)}
     for state in checkpoint.get("optimizer_states", []):
         saved = enumerate(state["param_groups"])

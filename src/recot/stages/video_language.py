@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from recot.batch import VideoBatch
@@ -214,9 +213,8 @@ class VideoLanguageStage(lightning.LightningModule):
             DataError: naming what doesn't fit, or what a resumed run trained otherwise.
         """
         self.frozen.fill_in(checkpoint, self)
-        if self.trainer.state.fn == TrainerFn.FITTING:
-            groups = [{**group, "betas": self.betas} for group in self.groups.optimizer_groups(self.weight_decay)]
-            require_same_training(checkpoint, groups)
+        groups = [{**group, "betas": self.betas} for group in self.groups.optimizer_groups(self.weight_decay)]
+        require_same_training(self, checkpoint, groups)
 
     def _rule(self, sample: Sample) -> KeepRule:
         generator = torch.Generator().manual_seed(derive_seed(sample.seed, "keep"))
