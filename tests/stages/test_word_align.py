@@ -24,7 +24,7 @@ def clips(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def loss_of(projector: torch.nn.Module, features: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
     captions = [torch.cat([words, torch.tensor([ALWAYS])]) for words in shown]
-    return words_loss([projector(own) for own in features], captions, EMBEDDINGS)
+    return words_loss([projector(own) for own in features], captions, EMBEDDINGS.__getitem__)
 
 
 def test_captions_teach_which_token_shows_which_word() -> None:
@@ -53,7 +53,7 @@ def test_words_of_most_captions_count_nowhere() -> None:
     without = [EMBEDDINGS[own][None] for own in shown]  # exactly what their captions say, but for that word
     beside = [torch.cat([own, EMBEDDINGS[ALWAYS][None, None]], dim=1) for own in without]
     rare = [EMBEDDINGS[own.roll(1)][None] for own in shown.roll(1, dims=0)]
-    losses = [words_loss(tokens, captions, EMBEDDINGS) / len(shown) for tokens in (without, beside, rare)]
+    losses = [words_loss(tokens, captions, EMBEDDINGS.__getitem__) / len(shown) for tokens in (without, beside, rare)]
     assert losses[0] < 0.2
     assert losses[1] < 0.2
     assert losses[2] > 1
@@ -62,7 +62,7 @@ def test_words_of_most_captions_count_nowhere() -> None:
 def test_a_lone_caption_teaches_nothing_but_length() -> None:
     tokens = EMBEDDINGS[:3][None].clone().requires_grad_()
     length = EMBEDDINGS[3:6].norm(dim=-1).mean()
-    loss = words_loss([tokens], [torch.tensor([3, 4, 5])], EMBEDDINGS)
+    loss = words_loss([tokens], [torch.tensor([3, 4, 5])], EMBEDDINGS.__getitem__)
     torch.testing.assert_close(loss, (tokens.norm(dim=-1) / length - 1).square().mean())
 
 

@@ -49,4 +49,4 @@ def _name(i: int, group: Mapping[str, Any]) -> str:
 
 
 def _settings(rate: Any, group: Mapping[str, Any]) -> str:
-    return f"learning rate {rate:g}, weight decay {group['weight_decay']}, betas {tuple(group['betas'])}"
+    return f"learning rate {rate}, weight decay {group['weight_decay']}, betas {tuple(group['betas'])}"

@@ -3,7 +3,7 @@
 Legend: G groups of a video, P tokens a group, D LLM width, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from recot.batch import VideoBatch
 from recot.losses import IGNORED, words_shown
 from recot.stages.questions import samples_of, visuals_of
+from recot.stages.sharding import reach_all
 from recot.stages.video_language import VideoLanguageStage
 
 
@@ -27,7 +28,7 @@ class WordAlign(VideoLanguageStage):
         total, count = self._words(batch)
         self.log("train/loss", total / count, prog_bar=True, batch_size=int(count))
         self._gradients.check(total, step=self.global_step, keys=batch.keys)
-        return self.token_mean.loss(self, total, count)
+        return self.token_mean.loss(self, reach_all(total, self.model), count)
 
     def validation_step(self, batch: VideoBatch, batch_idx: int) -> None:
         """The same as ``val/words``, which depends on the captions that share a batch, beside the replies' loss."""
@@ -41,11 +42,11 @@ class WordAlign(VideoLanguageStage):
         compressed = self.model.compress(visuals_of(batch))
         replies = [sample.prompt.labels[sample.prompt.labels != IGNORED] for sample in samples]
         tokens = [compressed[sample.visuals[0]] for sample in samples]
-        total = words_loss(tokens, replies, self.model.llm.get_input_embeddings().weight)
+        total = words_loss(tokens, replies, self.model.llm.get_input_embeddings())
         return total, torch.tensor(len(samples), device=total.device)
 
 
-def words_loss(tokens: Sequence[Tensor], replies: Sequence[Tensor], embeddings: Tensor) -> Tensor:
+def words_loss(tokens: Sequence[Tensor], replies: Sequence[Tensor], embed: Callable[[Tensor], Tensor]) -> Tensor:
     """Whether videos' tokens are the words of their captions and none of other captions of the batch.
 
     Words are tokens of the language model. What more than half of the captions say tells nothing of a video: its tokens
@@ -54,14 +55,14 @@ def words_loss(tokens: Sequence[Tensor], replies: Sequence[Tensor], embeddings: 
     Args:
         tokens: (G, P, D) of the video of each caption.
         replies: int64 tokens of each caption.
-        embeddings: (V, D), the language model's.
+        embed: of the language model, (V,) int64 -> (V, D).
 
     Returns:
         Scalar float32, summed over videos; see ``recot.losses.words_shown``.
     """
     said = [reply.unique() for reply in replies]
     words, count = torch.cat(said).unique(return_counts=True)
-    vectors = embeddings[words.to(embeddings.device)].detach()
+    vectors = embed(words.to(tokens[0].device)).detach()
     losses = []
     for own, reply in zip(tokens, said, strict=True):
         wanted = torch.isin(words, reply).float().masked_fill(count > len(replies) / 2, torch.nan)
