@@ -12,6 +12,7 @@ import torch
 
 from recot.checkpoints.reading import read_checkpoint
 from recot.errors import DataError
+from recot.stages.word_align import WordAlign
 from tests.conftest import REPO
 from tests.stages.small_stage import SmallStage, batches, fit, trainer
 from tests.stages.video_stage import video_batch, video_stage
@@ -143,3 +144,13 @@ def test_a_sharded_checkpoint_is_resumed_in_one_process(folder: Path, tmp_path: 
         torch.testing.assert_close(sharded["state"][number]["exp_avg"], state["exp_avg"], rtol=1e-3, atol=1e-7)
     settings: list[list[Any]] = [[g["name"], g["params"]] for g in plain["param_groups"]]
     assert [[g["name"], g["params"]] for g in sharded["param_groups"]] == settings
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_words_of_captions_teach_two_ranks_what_they_teach_one(folder: Path, tmp_path: Path, strategy: str) -> None:
+    """Each rank has the same captions here: those of other ranks' batches are not its wrong ones."""
+    stage = video_stage(WordAlign, train={"projector": 1e-2}, lora=None)
+    start = {name: value.clone() for name, value in stage.model.projector.state_dict().items()}
+    fit(stage, [video_batch(range(4))] * 3, trainer(tmp_path, steps=3), save=tmp_path / "one.ckpt")
+    require_same(folder / f"words_{strategy}.ckpt", tmp_path / "one.ckpt")
+    assert not any(value.equal(start[name]) for name, value in stage.model.projector.state_dict().items())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recot.stages.sharding import FullySharded
+from recot.stages.word_align import WordAlign
 from tests.stages.small_stage import SmallStage, batches, fit, trainer
 from tests.stages.video_stage import video_batch, video_stage
 
@@ -60,6 +61,10 @@ def main(folder: Path) -> None:
             val=[video_batch([0]), video_batch([2])] if rank == 0 else [video_batch([1])],
         )
         record[name] = {"norms": tuned.norms}
+    for name, strategy in (("words_ddp", "ddp"), ("words_fsdp", FullySharded())):
+        own = trainer(folder, steps=3, devices=2, strategy=strategy, inference_mode=False)
+        aligned = video_stage(WordAlign, train={"projector": 1e-2}, lora=None)
+        fit(aligned, [video_batch(range(4))] * 3, own, save=folder / f"{name}.ckpt", val=[video_batch([2 * rank])])
     (folder / f"rank{rank}.json").write_text(json.dumps(record))
 
 

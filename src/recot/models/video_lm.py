@@ -155,6 +155,10 @@ class VideoLM(nn.Module):
                     tokens[i] = own
         return [own for own in tokens if own is not None]
 
+    def compress_alone(self, visuals: Sequence[VisualInput]) -> list[Tensor]:
+        """``compress`` where no forward follows. FSDP takes it for one, which mustn't be within another."""
+        return self.compress(visuals)
+
     @torch.no_grad()
     def compress_stream(self, chunks: Iterable[Tensor], *, groups: int, still: bool = False) -> Tensor:
         """Compress a video piece by piece, with the memory of one piece and of the result.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import register_fsdp_forward_method
 
 from recot.batch import VideoBatch
 from recot.losses import IGNORED, words_shown
@@ -22,6 +23,11 @@ class WordAlign(VideoLanguageStage):
     """
 
     one_of = ("projector",)
+
+    def configure_model(self) -> None:
+        """Where weights are sharded, ``compress_alone`` is a forward, too."""
+        super().configure_model()
+        register_fsdp_forward_method(self.model, "compress_alone")
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """The loss of the words of all captions of the batch, of which every caption counts alike."""
@@ -39,7 +45,7 @@ class WordAlign(VideoLanguageStage):
     def _words(self, batch: VideoBatch) -> tuple[Tensor, Tensor]:
         """Sum of the losses, and the number of captions."""
         samples = samples_of(batch, self.model.tokenizer)
-        compressed = self.model.compress(visuals_of(batch))
+        compressed = self.model.compress_alone(visuals_of(batch))
         replies = [sample.prompt.labels[sample.prompt.labels != IGNORED] for sample in samples]
         tokens = [compressed[sample.visuals[0]] for sample in samples]
         total = words_loss(tokens, replies, self.model.llm.get_input_embeddings())
