@@ -27,6 +27,8 @@ from recot.evaluation.compare import difference
 from recot.evaluation.evidence import seen
 from recot.evaluation.items import Result
 from recot.evaluation.results import read_samples
+from recot.evaluation.suites.tiny_world import TinyWorld
+from recot.tiny_world.vocabulary import NOT_SHOWN
 
 REPO = Path(__file__).resolve().parents[1]
 TASKS = ("needle", "binding", "counting", "order", "grounding", "multi_hop")
@@ -61,6 +63,11 @@ ROWS = {
     "evidence removed": {"keep": "1.0", "control": "evidence_removed"},
 }
 
+# Without its evidence, a question of these tasks that doesn't offer "not shown" has no option that is right or ruled out
+# by what is left. Of the others, some other object appears last, a count is smaller, what isn't shown isn't shown.
+LEFT_OPEN = ("needle", "binding", "grounding")
+# Row of the table -> the row whose questions it has a part of.
+PARTS = {"evidence removed, no other option right": "evidence removed"}
 # Rows that are compared question by question.
 PAIRS = (
     ("selector, keep 0.25", "no selector"),
@@ -83,6 +90,12 @@ def evaluate(model: Path, world: Path, results: Path, settings: dict[str, str]) 
         raise SystemExit(ended)
     (found,) = results.glob("*/*/tiny_world/samples.jsonl")
     return list(read_samples(found).results.values())
+
+
+def left_open(world: Path) -> set[str]:
+    """Ids of the questions of ``LEFT_OPEN`` that don't offer "not shown"."""
+    items = TinyWorld(annotations=world, videos=world, counts=None).load()
+    return {item.id for item in items if item.groups["task"][0] in LEFT_OPEN and NOT_SHOWN not in item.options}
 
 
 def averaged(measure: Measure, runs: Scores) -> Units:
@@ -179,6 +192,9 @@ def main() -> None:
         for number, model in enumerate(options.models):
             results = options.work.resolve() / "results" / f"{number}" / row.replace(" ", "_").replace(",", "")
             rows.setdefault(row, []).append(evaluate(model.resolve(), world / "videos", results, settings))
+    asked = left_open(world / "videos")
+    for row, whole in PARTS.items():
+        rows[row] = [[result for result in run if result.id in asked] for run in rows[whole]]
     setting = {
         "command": f"python benchmarks/tiny_world_controls.py{' MODEL' * len(options.models)} --work FOLDER "
         f"--videos {options.videos}",
