@@ -63,8 +63,8 @@ ROWS = {
     "evidence removed": {"keep": "1.0", "control": "evidence_removed"},
 }
 
-# Without its evidence, a question of these tasks that doesn't offer "not shown" has no option that is right or ruled out
-# by what is left. Of the others, some other object appears last, a count is smaller, what isn't shown isn't shown.
+# Without its evidence, a question of these tasks that doesn't offer "not shown" has no option that is right, or ruled
+# out, by what is left. Of the others, some other object appears last, a count is smaller, an object isn't shown.
 LEFT_OPEN = ("needle", "binding", "grounding")
 # Row of the table -> the row whose questions it has a part of.
 PARTS = {"evidence removed, no other option right": "evidence removed"}

@@ -42,7 +42,7 @@ def videos(name: str, *, train: int, val: int, frames: int) -> tuple[str, ...]:
 CLIPS = videos("tiny_world_many_clips", train=12000, val=64, frames=8)
 SHORT = videos("tiny_world_short", train=3000, val=64, frames=16)
 MIDDLE = videos("tiny_world_questions", train=1500, val=48, frames=64)
-LONG = videos("tiny_world_long", train=256, val=16, frames=256)
+LONG = videos("tiny_world_many_long", train=1024, val=48, frames=256)
 # Where a sample keeps all of its video, the questions about it share what they read, and cost little.
 WHOLE = ("stage.train_ratio=[1.0,1.0]", "stage.val_ratio=1.0")
 # Of all of these; features of videos are made once.
@@ -77,14 +77,17 @@ LONGER: dict[str, tuple[str, ...]] = {
     ),
     "sft_lora_256": (
         "sft_lora",
-        "trainer.max_steps=150",
+        "trainer.max_steps=700",
+        "trainer.val_check_interval=350",
         *LONG,
-        "data.batch_size=1",
+        "data.batch_size=2",
         "data.questions.per_video=8",
         "data.questions.tasks=[needle,binding,counting,order,grounding,multi_hop]",  # captions grow with the video
-        "stage.train_ratio=[0.2,1.0]",
+        "stage.train_ratio=[0.02,0.5]",
+        "stage.val_ratio=0.1",
+        "stage.keep_times=kept",
         "stage.lora.dropout=0",
-        "stage.train.lora=1e-3",
+        "stage.train.lora=2e-3",
         "stage.train.projector=5e-4",
         "stage.train.selector=3e-3",
     ),
