@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recot.errors import ConfigError
@@ -212,23 +212,41 @@ def test_evidence_s_groups_are_those_of_its_frames() -> None:
     checked = 0
     for scene in Split(world=0, name="test", videos=6, frames=256):
         times = np.arange(scene.frames) / scene.fps
-        seconds = torch.from_numpy(times.reshape(1, -1, 4)[:, :, [0, 3]])
+        times_s = torch.from_numpy(times.reshape(1, -1, 4))
         for qa in questions(scene):
             places = shown_frames("evidence_only", times, qa.evidence, seed=0, item_id="")
-            found = evidence_groups(seconds, [qa.evidence], torch.ones(seconds.shape[:2], dtype=torch.bool))
+            found = evidence_groups(times_s, [qa.evidence], torch.ones(times_s.shape[:2], dtype=torch.bool))
             assert found[0].nonzero()[:, 0].tolist() == sorted({int(place) // 4 for place in places})
             checked += any(end * scene.fps % 4 == 0 for _, end in qa.evidence)
     assert checked, "some evidence ends where a group begins"
 
 
 def test_a_moment_is_in_the_group_that_shows_it() -> None:
-    seconds = torch.tensor([[[0.0, 3.0], [4.0, 7.0], [8.0, 11.0]]], dtype=torch.float64)
+    times_s = torch.arange(12, dtype=torch.float64).view(1, 3, 4)
     valid = torch.ones(1, 3, dtype=torch.bool)
     for span, groups in {
         (4.0, 4.0): [1],
-        (5.0, 5.0): [1],
+        (5.5, 5.5): [1],
         (3.0, 4.0): [0],
         (3.5, 3.5): [],
+        (3.2, 3.9): [],
+        (5.2, 5.9): [],
         (2.0, 9.0): [0, 1, 2],
     }.items():
-        assert evidence_groups(seconds, [[span]], valid)[0].nonzero()[:, 0].tolist() == groups
+        assert evidence_groups(times_s, [[span]], valid)[0].nonzero()[:, 0].tolist() == groups
+
+
+@settings(deadline=None)
+@given(
+    frames=st.integers(4, 80),
+    spans=st.lists(st.tuples(st.floats(0, 3600), st.floats(0.1, 900)), min_size=1, max_size=3),
+)
+def test_evidence_of_an_hour_is_where_a_sampled_frame_shows_it(frames: int, spans: list[tuple[float, float]]) -> None:
+    """Minutes lie between the frames of a group here; what lies between them is shown by none."""
+    times = np.linspace(0, 3600, frames)
+    evidence = [(start, start + length) for start, length in spans]
+    places = shown_frames("evidence_only", times, evidence, seed=0, item_id="")
+    padded = np.concatenate([times, np.repeat(times[-1:], -frames % 4)]).reshape(1, -1, 4)
+    valid = torch.ones(1, padded.shape[1], dtype=torch.bool)
+    found = evidence_groups(torch.from_numpy(padded), [evidence], valid)
+    assert found[0].nonzero()[:, 0].tolist() == sorted({int(place) // 4 for place in places})

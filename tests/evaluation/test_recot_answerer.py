@@ -194,8 +194,16 @@ def test_evidence_is_measured_where_all_frames_are_shown(model: VideoLM, suite: 
     assert answer(model, suite, item, Control(), keep=whole).saw["all_evidence"] == 1
     _, times = frames_of(item)
     between = (float(times[3]) + 1e-3, float(times[4]) - 1e-3)  # of two groups
-    cut = replace(item, evidence=(*item.evidence, between))
-    assert answer(model, suite, cut, Control(), keep=whole).saw["all_evidence"] == 0
+    inside = (float(times[4]) + 1e-3, float(times[5]) - 1e-3)  # of one
+    for gap in (between, inside):
+        cut = replace(item, evidence=(*item.evidence, gap))
+        assert answer(model, suite, cut, Control(), keep=whole).saw["all_evidence"] == 0
+        alone = answer(model, suite, replace(item, evidence=(gap,)), Control(), keep=whole).saw
+        assert alone["all_evidence"] == 0
+        assert "evidence_recall" not in alone, "of no group"
+        with pytest.raises(VideoError, match=r"none of the 32 sampled frames .*control\.selector=oracle") as refused:
+            answer(model, suite, replace(item, evidence=(gap,)), Control(selector="oracle"))
+        assert refused.value.reason == "evidence_not_sampled"
 
 
 def test_other_selectors_keep_as_many_tokens_of_their_own_choice(

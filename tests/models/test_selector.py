@@ -40,8 +40,8 @@ def batch(
         tokens[i, :n] = torch.randn(n, TOKENS, WIDTH, generator=generator)
         time[i, :n, :TIME] = torch.randn(n, TIME, WIDTH, generator=generator)
         valid[i, :n], time_valid[i, :n, :TIME] = True, True
-    seconds = torch.arange(g, dtype=torch.float64)[None, :, None] * 4 + torch.tensor([0.0, 3.0], dtype=torch.float64)
-    return VisualGroups(tokens, time, time_valid, valid, seconds.expand(b, -1, -1)), Query(
+    times_s = torch.arange(g, dtype=torch.float64)[None, :, None] * 4 + torch.arange(4, dtype=torch.float64)
+    return VisualGroups(tokens, time, time_valid, valid, times_s.expand(b, -1, -1)), Query(
         question, asked, seeds=range(b)
     )
 
@@ -153,7 +153,7 @@ def test_gradient_reaches_the_query(layout: str, gradient: str) -> None:
 
 def test_grounding_teaches_which_groups_matter() -> None:
     visual, query = batch([8, 5], padding=0.0)
-    evidence = evidence_groups(visual.seconds, [[(4, 6)], [(12.5, 17)]], visual.valid)  # type: ignore[arg-type]
+    evidence = evidence_groups(visual.times_s, [[(4, 6)], [(12.5, 17)]], visual.valid)  # type: ignore[arg-type]
     assert evidence.nonzero().tolist() == [[0, 1], [1, 3], [1, 4]]
     model = selector()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -263,6 +263,23 @@ def test_baselines_keep_as_much_as_the_selector(kind: str, level: str) -> None:
         assert selection.kept[0, :, 0].nonzero()[:, 0].tolist() == [1, 3, 5, 7]
     if (kind, level) == ("first_k", "group"):
         assert selection.kept[0, :, 0].nonzero()[:, 0].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("groups", "per_group", "ratio"), [(256, 16, 1 / 4), (256, 16, 1 / 64), (64, 144, 1 / 4)])
+def test_an_even_choice_is_even_over_groups_and_over_places(groups: int, per_group: int, ratio: float) -> None:
+    """A stride that divides the grid would keep one of its columns, or one place, of a whole video."""
+    times_s = torch.arange(4 * groups, dtype=torch.float64).view(1, groups, 4)
+    tokens, time = torch.zeros(1, groups, per_group, 1), torch.zeros(1, groups, 0, 1)
+    valid = torch.ones(1, groups, dtype=torch.bool)
+    visual = VisualGroups(tokens, time, time[..., 0].bool(), valid, times_s)
+    query = Query(tokens[:, 0], torch.ones(1, per_group, dtype=torch.bool), spans=[[(0, 4 * groups)]])
+    for kind in ("uniform", "oracle"):
+        kept = BaselineSelector(kind=kind)(visual, query, [KeepRule(ratio=ratio)]).kept[0].double()
+        per = kept.sum(dim=1)
+        each = max(1, round(1 / (ratio * per_group)))
+        assert per.view(-1, each).sum(dim=1).unique().tolist() == [max(1, round(ratio * per_group))]
+        mean = groups * ratio
+        assert (kept.sum(dim=0) - mean).abs().max() < 5 * mean**0.5, "no place is left out, or kept more than by chance"
 
 
 def test_baselines_name_what_they_lack() -> None:

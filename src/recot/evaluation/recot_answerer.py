@@ -18,7 +18,7 @@ from recot.evaluation.answers import letters, likeliest
 from recot.evaluation.controls import Control, selector_seed
 from recot.evaluation.items import Item, Prompt, Span
 from recot.evaluation.selector_metrics import evidence_found
-from recot.evaluation.shown_video import Shown, VideoReader
+from recot.evaluation.shown_video import Shown, VideoReader, not_sampled
 from recot.inference.moments import kept_groups, kept_spans
 from recot.inference.timeline import cell_shares
 from recot.inference.usage import Usage
@@ -130,6 +130,8 @@ class RecotAnswerer:
         choice = self._model.choose([shown.visual], [shown.tokens], [sample], [self._inference.keep])
         if choice is None or self._other is None:
             return choice
+        if self._control.selector == "oracle" and not _sampled(choice.visual, item.evidence):
+            raise not_sampled(item, len(shown.times_s), "within", "control.selector=oracle")
         nothing = shown.tokens.new_empty(1, 0, shown.tokens.shape[-1])
         query = Query(
             tokens=nothing,
@@ -176,7 +178,7 @@ class RecotAnswerer:
             return {}
         (found,) = evidence_found(choice.visual, choice.selection, [item.evidence])
         measured = {name: value.item() for name, value in found.items()}
-        if measured and not _all_sampled(choice.visual, item.evidence):
+        if not all(_sampled(choice.visual, [span]) for span in item.evidence):
             measured["all_evidence"] = 0.0
         if self._other is not None:
             measured.pop("evidence_auroc", None)  # the trained selector's scores, which chose nothing here
@@ -188,10 +190,10 @@ class RecotAnswerer:
         return torch.tensor(ids, dtype=torch.int64)
 
 
-def _all_sampled(visual: VisualGroups, evidence: Sequence[Span]) -> bool:
-    """Whether no piece of the evidence lies between sampled frames."""
-    assert visual.seconds is not None
-    return all(bool(evidence_groups(visual.seconds, [[span]], visual.valid).any()) for span in evidence)
+def _sampled(visual: VisualGroups, spans: Sequence[Span]) -> bool:
+    """Whether a sampled frame shows any part of the spans."""
+    assert visual.times_s is not None
+    return bool(evidence_groups(visual.times_s, [spans], visual.valid).any())
 
 
 def check_use(control: Control, scoring: str) -> None:

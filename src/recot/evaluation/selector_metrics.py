@@ -29,9 +29,9 @@ def evidence_found(visual: VisualGroups, selection: Selection, spans: Sequence[S
     Returns:
         Scalars by name, V times; none for a pair whose evidence isn't known or isn't shown.
     """
-    assert visual.seconds is not None
+    assert visual.times_s is not None
     measured: list[dict[str, Tensor]] = []
-    for pair, evidence in enumerate(evidence_groups(visual.seconds, spans, visual.valid)):
+    for pair, evidence in enumerate(evidence_groups(visual.times_s, spans, visual.valid)):
         measured.append({})
         if not evidence.any():
             continue

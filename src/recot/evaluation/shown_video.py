@@ -141,11 +141,16 @@ def _check_evidence(item: Item, control: Control, shown: int, sampled: int) -> N
         lacking = "outside"
     else:
         return
-    raise VideoError(
+    raise not_sampled(item, sampled, lacking, f"control.frames={control.frames}")
+
+
+def not_sampled(item: Item, sampled: int, lacking: str, control: str) -> VideoError:
+    """The failure of a question whose evidence the frames don't allow to be treated as a control says."""
+    return VideoError(
         str(item.video),
         "evidence_not_sampled",
         f"the video is fine, but none of the {sampled} sampled frames lies {lacking} the question's evidence, as "
-        f"control.frames={control.frames} needs: sample more frames (fps, frames, max_frames)",
+        f"{control} needs: sample more frames (fps, frames, max_frames)",
     )
 
 

@@ -37,10 +37,10 @@ def kept_groups(choice: Choice, pair: int = 0) -> KeptGroups:
     """What the selector chose of one video (number ``pair`` of the choice's pairs)."""
     valid = choice.visual.valid[pair].cpu()
     kept = choice.selection.kept[pair].cpu()[valid].double()
-    seconds = choice.visual.seconds
-    assert seconds is not None
+    times_s = choice.visual.times_s
+    assert times_s is not None
     return KeptGroups(
-        seconds=seconds[pair].cpu()[valid].numpy(),
+        seconds=times_s[pair].cpu()[valid][:, [0, -1]].numpy(),
         share=kept.mean(dim=1).numpy(),
         score=choice.selection.scores[pair].detach().cpu()[valid].double().mean(dim=1).numpy(),
         tokens=kept.shape[1],

@@ -43,7 +43,7 @@ def group_videos(tokens: Sequence[Tensor], times_s: Sequence[Tensor], tokenizer:
         time=embed(time.clamp(min=0)),
         time_valid=time >= 0,
         valid=(torch.arange(int(counts.max())) < counts[:, None]).to(device),
-        seconds=pad_sequence([own[:, [0, -1]].double().to(device) for own in times_s], batch_first=True),
+        times_s=pad_sequence([own.double().to(device) for own in times_s], batch_first=True),
     )
 
 

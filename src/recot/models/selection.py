@@ -186,17 +186,26 @@ def normalised(logits: Tensor, valid: Tensor) -> Tensor:
     return offset / span.masked_fill(constant.all(dim=(1, 2), keepdim=True), 1)
 
 
-def evidence_groups(seconds: Tensor, spans: Sequence[Spans], valid: Tensor) -> Tensor:
-    """Groups that show any part of the spans. (B, G, 2) float64 and one list of spans a sample -> (B, G) bool.
+def evidence_groups(times_s: Tensor, spans: Sequence[Spans], valid: Tensor) -> Tensor:
+    """Groups of which a frame shows any part of the spans.
 
-    A span ends before its end: a group whose first frame is at the end shows nothing of it. A span without a length is
-    a moment, and in the group that shows it.
+    Args:
+        times_s: (B, G, F) float64, presentation seconds of each group's frames, ascending.
+        spans: of each sample. One ends before its end: a frame at the end shows nothing of it. One without a length is
+            a moment, and in the group whose frames it lies among.
+        valid: (B, G) bool.
+
+    Returns:
+        (B, G) bool.
     """
     found = torch.zeros_like(valid)
     for sample, own in enumerate(spans):
+        times = times_s[sample]
         for start, end in own:
-            first, last = seconds[sample].unbind(dim=-1)
-            found[sample] |= ((first < end) | (first <= start)) & (last >= start)
+            if start == end:
+                found[sample] |= (times[:, 0] <= start) & (start <= times[:, -1])
+            else:
+                found[sample] |= ((start <= times) & (times < end)).any(dim=-1)
     return found & valid
 
 

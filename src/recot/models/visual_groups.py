@@ -2,7 +2,7 @@
 
 A sample's visual sequence is, for each of its groups in order, the group's time tokens and then its video tokens.
 
-Legend: B samples, G groups, T time tokens a group, P video tokens a group, D width, L question tokens, n rows.
+Legend: B samples, G groups, F frames a group, T time tokens a group, P video tokens a group, D width, L question tokens, n rows.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class VisualGroups:
     time: Tensor  # (B, G, T, D) float, embeddings of e.g. "Time 0003.2s:"
     time_valid: Tensor  # (B, G, T) bool
     valid: Tensor  # (B, G) bool, False at padding groups
-    seconds: Tensor | None = None  # (B, G, 2) float64, first and last frame's time; only the oracle needs them
+    times_s: Tensor | None = None  # (B, G, F) float64, of each group's frames; only the oracle needs them
 
     def __post_init__(self) -> None:
         b, g, _, d = self.tokens.shape

@@ -280,9 +280,9 @@ def grounding_loss(output: Output, samples: Sequence[Sample], pool: Pool) -> Ten
     """
     choice = output.choice
     assert choice is not None
-    assert choice.visual.seconds is not None
+    assert choice.visual.times_s is not None
     spans = [samples[s].spans for s, _ in choice.pairs]
-    evidence = evidence_groups(choice.visual.seconds, spans, choice.visual.valid)
+    evidence = evidence_groups(choice.visual.times_s, spans, choice.visual.valid)
     each = grounding(pooled(choice.selection.logits, pool), evidence, choice.visual.valid)
     tokens = [(own != IGNORED).sum() for own in output.pack.labels[0].split(output.pack.lengths)]
     return (each * torch.stack([tokens[s] for s, _ in choice.pairs])).sum()
