@@ -14,7 +14,6 @@ from recot.models.selection import KeepRule, Selection, evidence_groups
 from recot.models.visual_groups import Query, VisualGroups
 
 
-
 @dataclass(frozen=True)
 class Units:
     """The units, tokens or groups, of a sample that some are chosen of."""

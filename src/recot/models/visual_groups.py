@@ -2,7 +2,8 @@
 
 A sample's visual sequence is, for each of its groups in order, the group's time tokens and then its video tokens.
 
-Legend: B samples, G groups, F frames a group, T time tokens a group, P video tokens a group, D width, L question tokens, n rows.
+Legend: B samples, G groups, F frames a group, T time tokens a group, P video tokens a group, D width, L question
+tokens, n rows.
 """
 
 from collections.abc import Sequence
