@@ -24,10 +24,11 @@ from recot.atomic import write_file
 from recot.checkpoints.hf_folder import read_inference, stage_setting
 from recot.checkpoints.reading import require_checkpoint
 from recot.errors import ConfigError, DataError, report_errors
-from recot.evaluation.budgets import BUDGETS, settings_name, with_budgets
+from recot.evaluation.budgets import BUDGETS, FRAMES, settings_name, with_budgets
 from recot.evaluation.results import read_figures
 from recot.evaluation.runner import ModelUse, folder_hash
 from recot.evaluation.runner import evaluate as run_suites
+from recot.evaluation.suites import NeedleInAHaystack
 from recot.evaluation.tables import table
 from recot.stages.checkpointing import AtomicCheckpointIO, ConfigInCheckpoint
 
@@ -203,6 +204,12 @@ def _evaluate_suites(cfg: DictConfig) -> dict[str, float]:
         scoring=cfg.scoring,
     )
     suites = {str(name): instantiate(suite) for name, suite in cfg.evaluation.items()}
+    given = [f"{name}={cfg[name]}" for name in FRAMES if cfg[name] is not None]
+    if given and all(isinstance(suite, NeedleInAHaystack) for suite in suites.values()):
+        raise ConfigError(
+            f"{', '.join(given)} with evaluation={','.join(suites)}: needles say themselves how many frames are seen. "
+            "Set evaluation.<name>.lengths instead."
+        )
     folder = Path(cfg.results) / use.name / settings_name(budgets, use.control, use.scoring)
     reports = run_suites(suites, use, folder, processes=cfg.processes)
     for name, report in reports.items():

@@ -57,6 +57,8 @@ def test_exact_p_value_by_hand() -> None:
     # B is better on all 4 videos: of 16 swaps, only none and all give a difference as large.
     better = difference(units([0, 0, 0, 0], "abcd"), units([1, 1, 1, 1], "abcd"))
     assert (better.value, better.p_value) == (1.0, 2 / 16)
+    # Four alike don't show that all are: with 0.025 ** (1/4) of the others alike, four would be in 1 of 40 draws.
+    assert (better.low, better.high) == (pytest.approx(2 * 0.025**0.25 - 1), 1.0)
     # 3 better, 1 worse: 10 of 16 sums of four signs are at least 2 in size.
     mixed = difference(units([0, 0, 0, 1], "abcd"), units([1, 1, 1, 0], "abcd"))
     assert (mixed.value, mixed.p_value) == (0.5, 10 / 16)
@@ -65,7 +67,9 @@ def test_exact_p_value_by_hand() -> None:
 def test_equal_runs_don_t_differ() -> None:
     values = (np.random.default_rng(0).random(50) < 0.5).tolist()
     same = difference(units(values, range(50)), units(values, range(50)))
-    assert (same.value, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+    unseen = 1 - 0.025 ** (1 / 50)
+    assert (same.value, same.p_value) == (0, 1)
+    assert (same.low, same.high) == (pytest.approx(-unseen), pytest.approx(unseen))
 
 
 def test_p_value_is_scipy_s_permutation_test() -> None:
@@ -133,7 +137,21 @@ def test_report_and_what_it_leaves_out(tmp_path: Path, capsys: pytest.CaptureFix
     assert [cell.strip() for cell in row.split("|")[2:5]] == ["0.3333", "0.6667", "+0.3333"]
     assert [cell.strip() for cell in row.split("|")[6:9]] == ["1.0000", "6", "3"]
     assert "| m_avg | 0.3333 | 0.6667 |" in told
-    assert report(read_run(a), read_run(tmp_path / "b" / "mlvu_dev")).splitlines()[-1] == row
+    assert row in report(read_run(a), read_run(tmp_path / "b" / "mlvu_dev")).splitlines()
+    by_task = [line.split("|")[1].strip() for line in told.splitlines() if line.startswith("| task=")]
+    assert by_task == ["task=count", "task=order"]
+
+
+def test_a_selector_s_measures_are_compared_where_both_have_them(tmp_path: Path) -> None:
+    a, b = (write(tmp_path / name, [1, 0, 1, 0]) for name in "ab")
+    for folder, recalls in ((a, {0: 0.5, 1: 1.0}), (b, {1: 0.25, 2: 1.0})):
+        lines = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+        for i, recall in recalls.items():
+            lines[i]["saw"]["evidence_recall"] = recall
+        (folder / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = report(read_run(a), read_run(b))
+    assert "| evidence_recall | 1.0000 | 0.2500 | -0.7500 |  | 1.0000 | 1 | 1 |" in told
+    assert "evidence_auroc" not in told
 
 
 def test_groups_that_a_mean_lacks_are_told(tmp_path: Path) -> None:

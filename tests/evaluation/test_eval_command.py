@@ -202,6 +202,7 @@ MISTAKES = {
     "unknown field": ([TINY, "control.video=black"], "control.video='black': use one of own"),
     "contradiction": ([TINY, "control=blind", "control.frames=single"], "shows no frame"),
     "unknown scoring": ([TINY, "scoring=guess"], "scoring='guess'"),
+    "frames of needles": (["evaluation=needle", "frames=8"], "frames=8 with evaluation=needle: needles say themselves"),
     "no data": (["evaluation=mlvu_dev"], "isn't there. Get it from"),
     "no process": ([TINY, "processes=0"], "processes=0: give a whole number, 1 or more"),
     "processes in words": ([TINY, "processes=two"], "processes=two: give a whole number"),

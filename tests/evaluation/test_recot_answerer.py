@@ -13,7 +13,7 @@ from recot.evaluation.answerer import Answered
 from recot.evaluation.controls import CONTROLS, Control, shown_frames
 from recot.evaluation.items import Item, Needle, Prompt
 from recot.evaluation.needles import insert
-from recot.evaluation.recot_answerer import RecotAnswerer
+from recot.evaluation.recot_answerer import RecotAnswerer, Scoring
 from recot.evaluation.shown_video import Shown, VideoReader
 from recot.evaluation.suites import TinyWorld
 from recot.inference.ask import ask
@@ -333,6 +333,16 @@ def test_a_video_that_no_memory_is_left_for_fails_by_itself(
     with pytest.raises(VideoError, match="tried to allocate 80 GiB") as refused:
         answer(full, suite, items[0], Control())
     assert refused.value.reason == "out_of_memory"
+
+
+@pytest.mark.parametrize("scoring", ["generate", "likelihood"])
+def test_a_video_that_overflows_fails_by_itself(suite: TinyWorld, items: list[Item], scoring: Scoring) -> None:
+    broken = tiny_video_lm()
+    broken.llm.get_output_embeddings().weight.data.fill_(torch.nan)
+    answerer = RecotAnswerer(broken, INFERENCE, control=Control(), scoring=scoring)
+    with pytest.raises(VideoError, match="aren't numbers") as refused:
+        answerer.answer(items[0], partial(suite.prompt, items[0]))
+    assert refused.value.reason == "not_numbers"
 
 
 @pytest.mark.parametrize(

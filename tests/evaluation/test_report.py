@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from recot.errors import DataError
 from recot.evaluation.controls import CONTROLS
 from recot.evaluation.costs import costs, write_costs
 from recot.evaluation.evidence import with_evidence
 from recot.evaluation.items import Failure, Item, Result
+from recot.evaluation.report import charts
 from recot.evaluation.report.__main__ import main
 from recot.evaluation.report.page import write_report
 from recot.evaluation.report.runs import gains, read_runs
@@ -48,9 +50,18 @@ def result(number: int, groups: dict[str, Sequence[str]], *, right: bool, **saw:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    def go(name: str, suite: str, samples: Sequence[Result | Failure], *, finish: bool = True, **control: Any) -> Path:
+    def go(
+        name: str,
+        suite: str,
+        samples: Sequence[Result | Failure],
+        *,
+        finish: bool = True,
+        data: str = "d",
+        checkpoint: str = "c",
+        **control: Any,
+    ) -> Path:
         settings = {"control": {**CONTROL, **control}, "subtitles": None}
-        run = {"suite": suite, "data_hash": "d", "checkpoint": "c", "settings": settings}
+        run = {"suite": suite, "data_hash": data, "checkpoint": checkpoint, "settings": settings}
         folder = ResultsFolder(tmp_path / "eval/model" / name / suite, run)
         for sample in samples:
             folder.add(sample)
@@ -89,6 +100,46 @@ def world(found: float, right: Sequence[int]) -> list[Result | Failure]:
         for i in range(8)
     ]
     return [*own, Failure("q8", "v9", "decode_failed", f"damaged {NASTY}")]
+
+
+def plain(**saw: Any) -> list[Result | Failure]:
+    """Four questions, half of them right."""
+    return [result(i, {"task": ["needle"]}, right=i < 2, **saw) for i in range(4)]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """The pictures that are written, by the names of their files."""
+    figures: dict[str, Figure] = {}
+    write_png = charts.write_png
+
+    def keep(figure: Figure, path: Path) -> None:
+        figures[path.name] = figure
+        write_png(figure, path)
+
+    monkeypatch.setattr(charts, "write_png", keep)
+    return figures
+
+
+def lines(figure: Figure) -> dict[str, tuple[list[float], str, str]]:
+    """Of a chart of budgets: what it says of a line -> what its runs saw, its colour and its marker."""
+    (axes,) = figure.axes
+    handles, names = axes.get_legend_handles_labels()
+    shown = [handle.lines[0] for handle in handles]
+    assert len(set(names)) == len(names)
+    return {
+        name: (line.get_xdata().tolist(), line.get_color(), line.get_marker())
+        for name, line in zip(names, shown, strict=True)
+    }
+
+
+def table_rows(page: str) -> dict[str, list[str]]:
+    """Of the tables with a run in each row: the first cell -> the others, in order of the tables."""
+    rows: dict[str, list[str]] = {}
+    for row in re.findall(r"<tr><td>(.*?)</tr>", page, re.DOTALL):
+        name, *cells = re.split(r"</td>\s*<td[^>]*>", row.removesuffix("</td>"))
+        rows.setdefault(name, []).extend(cells)
+    return rows
 
 
 def test_page_of_runs_side_by_side(write: Callable[..., Path], tmp_path: Path) -> None:
@@ -208,6 +259,78 @@ def test_labels_don_t_depend_on_where_the_command_is_given(
         runs, _ = read_runs([Path()])
         assert [(told.label, told.folder) for told in runs] == [("keep=0.25", folder)]
         assert read_runs([Path(), folder])[0] == runs, "none is there twice"
+
+
+def test_what_a_model_doesn_t_tell_is_empty(
+    write: Callable[..., Path], drawn: dict[str, Figure], tmp_path: Path
+) -> None:
+    """A run of ours beside one that tells frames alone, and one that tells nothing."""
+    unknown = {"tokens_seen": None, "tokens_kept": None, "seconds": {"own": 2.0}}
+    write("frames_alone", "tiny_world", plain(**unknown))
+    nothing = write("nothing", "tiny_world", plain(**unknown, frames=None))
+    write("ours", "tiny_world", plain(pixels=1000))
+    page = write_report(tmp_path / "out", read_runs([tmp_path / "eval"])[0], []).read_text()
+    rows = table_rows(page)
+    assert [rows[name][-4:] for name in ("ours", "frames_alone", "nothing")] == [
+        ["32", "1000", "128", "32"],
+        ["32", "", "", ""],
+        ["", "", "", ""],
+    ]
+    costs = re.findall(r'<td>own [\d.]+</td>\s*<td class="n">(.*?)</td>', page)
+    assert costs == ["", ""], "their own seconds are the model's too"
+    assert page.count("25.0 %") == 1, "ours tells them"
+    assert lines(drawn["tiny_world_tokens_kept.png"]).keys() == {"ours"}
+    assert lines(drawn["tiny_world_frames.png"]).keys() == {"ours", "frames_alone"}
+    assert page.count(", of the runs that tell it") == 4, "two pictures, each with a text in its place"
+    write_report(tmp_path / "one", read_runs([nothing])[0], [])
+    assert {path.name for path in (tmp_path / "one/pictures").iterdir()} == {"tiny_world_task.png"}
+
+
+def test_runs_of_the_same_names_can_be_told_apart(
+    write: Callable[..., Path], drawn: dict[str, Figure], tmp_path: Path
+) -> None:
+    for name in ("r1/model-1/plain", "r2/model-1/plain", "r2/model-1/keep=0.25"):
+        write(name, "tiny_world", plain(tokens_kept=64 if name.endswith("plain") else 16))
+    runs, _ = read_runs([tmp_path / "eval"])
+    assert [told.label for told in runs] == ["r1 model-1 plain", "r2 model-1 keep=0.25", "r2 model-1 plain"]
+    write_report(tmp_path / "out", runs, [])
+    seen = {name: x for name, (x, _, _) in lines(drawn["tiny_world_tokens_kept.png"]).items()}
+    assert seen == {"r1 model-1 plain": [64], "r2 model-1 plain": [16, 64]}
+    assert [told.label for told in read_runs([tmp_path / "eval/model/r2"])[0]] == ["keep=0.25", "plain"]
+
+
+def test_two_folders_of_a_suite_in_a_run_can_be_told_apart(write: Callable[..., Path], tmp_path: Path) -> None:
+    part = write("plain", "tiny_world", plain(), data="of a part")
+    part.rename(part.with_name("part"))
+    write("plain", "tiny_world", plain())
+    write("plain", "mlvu_dev", plain())
+    labels = [(told.suite, told.label) for told in read_runs([tmp_path / "eval"])[0]]
+    assert labels == [("mlvu_dev", "plain"), ("tiny_world", "plain part"), ("tiny_world", "plain tiny_world")]
+
+
+def test_lines_are_of_the_same_data_and_checkpoint(
+    write: Callable[..., Path], drawn: dict[str, Figure], tmp_path: Path
+) -> None:
+    for kept, data, checkpoint in ((10, "a", "c"), (20, "b", "c"), (30, "a", "c"), (40, "a", "e")):
+        samples = plain(tokens_kept=kept)
+        write(f"keep=0.{kept}", "tiny_world", samples, data=data * 64, checkpoint=checkpoint)
+    page = write_report(tmp_path / "out", read_runs([tmp_path / "eval"])[0], []).read_text()
+    seen = {name: x for name, (x, _, _) in lines(drawn["tiny_world_tokens_kept.png"]).items()}
+    assert seen == {"keep=0.10 to keep=0.30": [10, 30], "keep=0.20": [20], "keep=0.40": [40]}
+    (told,) = re.findall(r"<p>These runs aren't of the same questions.*?</p>", page, re.DOTALL)
+    assert " ".join(told.split()).endswith(
+        "<code>aaaaaaaa</code> of keep=0.10, keep=0.30, keep=0.40; <code>bbbbbbbb</code> of keep=0.20.</p>"
+    )
+    one = [told for told in read_runs([tmp_path / "eval"])[0] if told.run["data_hash"] == "a" * 64]
+    assert "aren't of the same questions" not in write_report(tmp_path / "one", one, []).read_text()
+
+
+def test_many_lines_look_different(write: Callable[..., Path], drawn: dict[str, Figure], tmp_path: Path) -> None:
+    for number in range(21):
+        write(f"run{number}", "tiny_world", plain())
+    write_report(tmp_path / "out", read_runs([tmp_path / "eval"])[0], [])
+    looks = [(colour, marker) for _, colour, marker in lines(drawn["tiny_world_frames.png"]).values()]
+    assert len(set(looks)) == len(looks) == 21
 
 
 def test_costs_by_hand() -> None:

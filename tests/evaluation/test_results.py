@@ -7,9 +7,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recot.errors import DataError
+from recot.evaluation.answers import judge
 from recot.evaluation.items import Failure
 from recot.evaluation.results import ResultsFolder, differences, read_figures, read_samples
 from recot.evaluation.suites import SUITES
@@ -154,6 +156,21 @@ def test_answer_replaces_failure_and_nothing_counts_twice(tmp_path: Path, whole:
     assert not (tmp_path / "r" / "results.json").exists()  # it says no more than what it was made from
 
 
+def test_what_was_seen_are_values_of_json(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path / "r", RUN)
+    folder.add(judge(ITEMS[0], "A", {"frames": np.int64(3), "share": np.float32(0.5)}))
+    assert folder.read().results["q0"].saw == {"frames": 3, "share": 0.5}
+    with pytest.raises(DataError, match=r"values that JSON can hold, and array"):
+        folder.add(judge(ITEMS[1], "A", {"frames": np.arange(3)}))
+
+
+def test_the_last_failure_is_told(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path / "r", RUN)
+    for reason in ("missing", "damaged"):
+        folder.add(Failure("q0", "v0", reason, "v0.mp4"))
+        assert [own["reason"] for own in folder.finish(ITEMS[:1], SUMMARY, {})["failed"]] == [reason]
+
+
 def test_all_failed_has_no_figures(tmp_path: Path) -> None:
     folder = ResultsFolder(tmp_path / "r", RUN)
     folder.add(Failure("q0", "v0", "missing", "v0.mp4: no such file"))
@@ -169,8 +186,10 @@ def test_folder_of_another_config_is_refused(tmp_path: Path) -> None:
     ResultsFolder(tmp_path / "r", RUN)
     with pytest.raises(DataError, match=r"another run \(settings.frames: 64 there, 128 now\)"):
         ResultsFolder(tmp_path / "r", {**RUN, "settings": {"frames": 128}})
-    with pytest.raises(DataError, match=r"checkpoint: None there, 'abc' now"):
+    with pytest.raises(DataError, match=r"another run \(another model\).*set results=<another folder>"):
         ResultsFolder(tmp_path / "r", {**RUN, "checkpoint": "abc"})
+    with pytest.raises(DataError, match=r"another run \(other questions: of other files, or of other settings"):
+        ResultsFolder(tmp_path / "r", {**RUN, "data_hash": "abc"})
 
 
 def test_folder_of_other_files_is_refused(tmp_path: Path) -> None:

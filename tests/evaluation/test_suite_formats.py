@@ -1,5 +1,6 @@
 """What is each benchmark's own: its forms of files, options, answers, subtitles, counts."""
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from recot.evaluation.controls import wrong_videos
 from recot.evaluation.items import Subtitle
 from recot.evaluation.subtitles import read_srt
 from recot.evaluation.suites import SUITES
-from recot.evaluation.suites.base import Benchmark
+from recot.evaluation.suites.base import Benchmark, missing_videos
 from recot.tiny_world.rendering import ground_truth
 from recot.tiny_world.splits import Split
 from recot.tiny_world.truth import questions
@@ -305,6 +306,33 @@ def test_tempcompass_forms(tmp_path: Path) -> None:
     assert items["multi-choice"].options == ("a dog", "a cat", "a cow")
     assert (items["yes_no"].options, items["yes_no"].right) == (("yes", "no"), 1)
     assert items["caption_matching"].options == ("Caption A: A dog runs.", "Caption B: A dog sits.")
+
+
+def test_tempcompass_clips_made_of_another_are_one_video_with_it(tmp_path: Path) -> None:
+    items = files.tempcompass(tmp_path).suite.load()
+    assert {item.video.stem: item.video_id for item in items} == {"101": "101", "101_reverse": "101"}
+
+
+@pytest.mark.parametrize("kind", [files.video_mme, files.tempcompass, files.vstar])
+@pytest.mark.parametrize("ending", [".MP4", ".mkv"])
+def test_videos_that_no_file_names_may_have_other_endings(
+    kind: Callable[..., Case], ending: str, tmp_path: Path
+) -> None:
+    case = kind(tmp_path)
+    renamed = case.suite.load()[0].video
+    renamed.rename(renamed.with_suffix(ending))
+    items = case.suite.load()
+    assert items[0].video == renamed.with_suffix(ending)
+    assert not missing_videos(items, case.suite.origin)
+
+
+def test_lines_may_hold_what_else_ends_lines(tmp_path: Path) -> None:
+    case = files.charades_sta(tmp_path)
+    rows = [json.loads(line) for line in case.file.read_text().splitlines()]
+    rows[0]["caption"] = "a person\u2028sits\u0085."
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    case.file.write_text(text, encoding="utf-8-sig")
+    assert [item.question for item in case.suite.load()] == [row["caption"] for row in rows]
 
 
 @pytest.mark.parametrize("answer", ["(B) a cat", "* a cat", "A. a cat", "B. a dog", "a cat", "D. a cat", ""])

@@ -203,7 +203,7 @@ def test_missing_video_is_listed_and_only_all_of_them_are_fatal(case: Case) -> N
     items = case.suite.load()
     items[0].video.unlink()
     failed = missing_videos(items, case.suite.origin)
-    assert {failure.id for failure in failed} == {i.id for i in items if i.video_id == items[0].video_id}
+    assert {failure.id for failure in failed} == {i.id for i in items if i.video == items[0].video}
     assert all(failure.reason == "missing" for failure in failed)
     for item in items:
         item.video.unlink(missing_ok=True)

@@ -80,13 +80,21 @@ class Summary:
         ordered = sorted(results, key=lambda result: result.id)
         units = {name: measure(ordered) for name, measure in self.measures.items()}
         units["unparsed"] = unparsed(ordered)
-        first = next(iter(self.measures.values()))
-        for table in self.tables:
-            groups = {group for result in ordered for group in result.groups.get(table, ())}
-            for group in sorted(groups, key=_numbers_by_size):
-                own = first([result for result in ordered if group in result.groups.get(table, ())])
-                units[f"{table}={group}"] = own
+        units |= {name: measure(ordered) for name, measure in self.by_group(ordered).items()}
         return {name: estimate(own) for name, own in units.items() if own.ids}
+
+    def by_group(self, results: Sequence[Result]) -> dict[str, Measure]:
+        """The first measure in each group that results are in, by ``<grouping>=<group>``."""
+        first = next(iter(self.measures.values()))
+
+        def within(table: str, group: str) -> Measure:
+            return lambda some: first([result for result in some if group in result.groups.get(table, ())])
+
+        found: dict[str, Measure] = {}
+        for table in self.tables:
+            groups = {group for result in results for group in result.groups.get(table, ())}
+            found |= {f"{table}={group}": within(table, group) for group in sorted(groups, key=_numbers_by_size)}
+        return found
 
     def unscored(self, results: Sequence[Result], asked: Sequence[Result]) -> dict[str, list[str]]:
         """By measure, the groups that it should average over and that have no unit, so that it is of the others only.
@@ -152,10 +160,6 @@ def circular(question: str, tries: int | str, stratum: str | None) -> Measure:
     return measure
 
 
-def _wanted(result: Result, tries: int | str) -> int:
-    return int(result.groups[tries][0]) if isinstance(tries, str) else tries
-
-
 def unparsed(results: Sequence[Result]) -> Units:
     """1 for every reply that couldn't be read."""
     return _units(results, lambda result: float(result.answer is None), lambda result: "")
@@ -168,7 +172,9 @@ def estimate(units: Units) -> Figure:
     videos = len(sums)
     low, high = None, None
     if videos > 1 and units.values[0] in (0, 1) and (units.values == units.values[0]).all():
-        low, high = _interval_of_all_alike(counts, bool(units.values[0]))
+        # Every draw scores the same.
+        others = unseen_share(counts)
+        low, high = (1 - others, 1.0) if units.values[0] else (0.0, others)
     elif videos >= FEWEST_VIDEOS:
         low, high = bootstrap_interval(lambda weights: stratified_mean(sums, counts, weights), videos)
     return Figure(value, low, high, len(units.ids), videos)
@@ -214,11 +220,14 @@ def bootstrap_interval(figure: Callable[[np.ndarray], np.ndarray], videos: int) 
     return float(low), float(high)
 
 
-def _interval_of_all_alike(counts: np.ndarray, right: bool) -> tuple[float, float]:
-    """Where all units score 0, or all 1, every draw does too. So: Clopper-Pearson, with a video as one trial."""
+def unseen_share(counts: np.ndarray) -> float:
+    """Where all videos are alike: the most of others that there may be (Clopper-Pearson, with a video as one trial).
+
+    Args:
+        counts: (V, S) units of each video and stratum.
+    """
     videos = (counts > 0).sum(axis=0)
-    bound = float(np.mean(TAIL ** (1 / videos)))  # where all are right: the lower one
-    return (bound, 1.0) if right else (0.0, 1 - bound)
+    return 1 - float(np.mean(TAIL ** (1 / videos)))
 
 
 def _units(results: Sequence[Result], value: Callable[[Result], float], stratum: Callable[[Result], str]) -> Units:

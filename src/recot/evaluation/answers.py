@@ -18,8 +18,10 @@ _LEAD = re.compile(
 )
 _MARK = re.compile(r"\(?\b([A-Z])(?:[).:]|\s*(?:\n|$))")
 _ALONE = re.compile(r"\(?[A-Z][).:]*")
-_NUMBER = r"(?<![\d:])(?<!\d\.)\d+(?:\.\d+)?(?![\d:]|\.\d)"
-_RANGE = re.compile(rf"({_NUMBER})\s*(?:s|seconds)?\s*(?:-|\u2013|to|and)\s*({_NUMBER})")
+# No part of a clock time, of another number, or of one that is written as 1e2.
+_NUMBER = r"(?<![\d:])(?<!\d[.eE])(?<!\d[eE][-+])\d+(?:\.\d+)?(?![\d:]|\.\d|[eE][-+]?\d)"
+# 24,3 - 30,4 isn't one from 3 to 30.
+_RANGE = re.compile(rf"(?<!\d,)({_NUMBER})\s*(?:s|seconds)?\s*(?:-|\u2013|to|and)\s*({_NUMBER})(?!,\d)")
 
 
 def letters(count: int) -> str:

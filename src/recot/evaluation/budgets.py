@@ -9,7 +9,9 @@ from recot.errors import ConfigError
 from recot.evaluation.controls import CONTROLS, Control
 from recot.models.selection import Times
 
-BUDGETS = ("keep", "budget", "times", "fps", "frames", "max_frames", "max_new_tokens")
+FRAMES = ("fps", "frames", "max_frames")
+"""Keys of how many frames are seen."""
+BUDGETS = ("keep", "budget", "times", *FRAMES, "max_new_tokens")
 """Keys of a run's settings."""
 
 

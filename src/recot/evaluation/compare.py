@@ -29,8 +29,10 @@ from recot.evaluation.aggregation import (
     bootstrap_interval,
     per_video,
     stratified_mean,
+    unseen_share,
 )
 from recot.evaluation.controls import Control
+from recot.evaluation.evidence import with_evidence
 from recot.evaluation.results import Samples, differences, read_samples
 from recot.evaluation.suites import SUITES
 from recot.evaluation.tables import lacking_groups
@@ -76,7 +78,7 @@ class Run:
 
 
 def compare(a: Run, b: Run) -> dict[str, Difference]:
-    """All measures of the suite, by name.
+    """All measures of the suite and of its selector, by name, and the first one in each group.
 
     Raises:
         DataError: if the runs aren't of the same data, or scored no question in common.
@@ -88,8 +90,9 @@ def compare(a: Run, b: Run) -> dict[str, Difference]:
     found = {}
     for name, measure in _measures(a).items():
         units = [measure([run.samples.results[i] for i in both]) for run in (a, b)]
-        if units[0].ids:
-            found[name] = difference(*units)
+        common = set(units[0].ids) & set(units[1].ids)  # a selector's measures aren't there of every question
+        if common:
+            found[name] = difference(*(own.only(common) for own in units))
     return found
 
 
@@ -118,6 +121,10 @@ def difference(a: Units, b: Units) -> Difference:
     low, high = None, None
     if len(counts) >= FEWEST_VIDEOS:
         low, high = bootstrap_interval(lambda weights: stratified_mean(sums_b - sums_a, counts, weights), len(counts))
+        if low == high:
+            # All videos differ alike, so all draws do. Others may differ by -1 to 1: all measures are from 0 to 1.
+            others = unseen_share(counts)
+            low, high = (max(-1.0, min(1.0, low * (1 - others) + end * others)) for end in (-1.0, 1.0))
     p_value = _p_value(sums_b - sums_a, counts)
     return Difference(value_a, value_b, low, high, p_value, len(a.ids), len(counts))
 
@@ -209,7 +216,8 @@ def _told(a: Run, b: Run) -> list[str]:
 
 
 def _measures(run: Run) -> Mapping[str, Measure]:
-    return Control(**run.run["settings"]["control"]).summary(SUITES[run.run["suite"]].summary).measures
+    summary = Control(**run.run["settings"]["control"]).summary(with_evidence(SUITES[run.run["suite"]].summary))
+    return {**summary.measures, **summary.by_group(list(run.samples.results.values()))}
 
 
 def _p_value(sums: np.ndarray, counts: np.ndarray) -> float:

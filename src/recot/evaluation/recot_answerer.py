@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recot.checkpoints.inference import Inference
-from recot.errors import ConfigError, VideoError
+from recot.errors import ConfigError, DataError, VideoError
 from recot.evaluation.answerer import Answered, PromptOf
 from recot.evaluation.answers import letters, likeliest
 from recot.evaluation.controls import Control, selector_seed
@@ -70,7 +70,7 @@ class RecotAnswerer:
         Raises:
             ConfigError: if likelihoods are to be scored of a question whose options have no letters.
             VideoError: if the video can't be used; ``too_long`` if it and the prompt are for the language model,
-                ``out_of_memory`` if they are for the GPU.
+                ``out_of_memory`` if they are for the GPU, ``not_numbers`` if the language model's output isn't.
         """
         try:
             return self._answer(item, prompt_of)
@@ -155,10 +155,15 @@ class RecotAnswerer:
     def _reply(self, item: Item, packed: Pack) -> tuple[str, dict[str, object]]:
         llm, settings = self._model.llm, self._inference.generation
         if self._scoring == "generate":
-            said = generate(llm, self._model.tokenizer, packed.embeddings, settings)
+            try:
+                said = generate(llm, self._model.tokenizer, packed.embeddings, settings)
+            except DataError as error:
+                raise VideoError(str(item.video), "not_numbers", str(error)) from error
             return said.text, {"reply_tokens": len(said.ids), "stopped_by": said.stopped_by}
         named = [self._ids(letter) for letter in letters(len(item.options))]
         nll = (-option_log_likelihoods(llm, packed.embeddings, named, chunk=settings.prefill_chunk)).tolist()
+        if any(math.isnan(own) for own in nll):
+            raise VideoError(str(item.video), "not_numbers", "the likelihoods of the options aren't numbers")
         return likeliest(item, nll, {}).reply, {"letter_nll": [round(own, 6) for own in nll]}
 
     def _kept(self, item: Item, choice: Choice) -> dict[str, object]:

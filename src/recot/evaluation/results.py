@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recot.atomic import fsync_path, write_file
 from recot.errors import DataError
 from recot.evaluation.aggregation import Figure, Summary
@@ -27,6 +29,13 @@ from recot.evaluation.items import Failure, Item, Result
 
 SYNC_EVERY_S = 1.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_HASHES = {
+    "data_hash": "other questions: of other files, or of other settings of the suite",
+    "prompts": "the model is told other words",
+    "checkpoint": "another model",
+    "settings.subtitles": "other subtitles",
+}
+"""What it means that a hash of ``run.json`` differs."""
 _REMEDY = "Free some space, then give the same command again: what is finished stays."
 
 
@@ -77,7 +86,7 @@ class ResultsFolder:
         Raises:
             DataError: if the disk is full; the file is left as it was before.
         """
-        line = (json.dumps(_to_json(sample)) + "\n").encode()
+        line = (json.dumps(_to_json(sample), default=_plain) + "\n").encode()
         (self.folder / "results.json").unlink(missing_ok=True)  # it isn't of all samples any more
         descriptor = os.open(self._samples, os.O_RDWR)
         try:
@@ -157,7 +166,9 @@ class ResultsFolder:
 
 
 def read_samples(path: Path) -> Samples:
-    """The samples of a file; see ``ResultsFolder.read``. An answer counts more than a failure, and the first most."""
+    """The samples of a file; see ``ResultsFolder.read``. An answer counts more than a failure; of answers, the
+    first counts, of failures the last.
+    """
     results: dict[str, Result] = {}
     failures: dict[str, Failure] = {}
     if not path.is_file():
@@ -173,7 +184,7 @@ def read_samples(path: Path) -> Samples:
         if isinstance(sample, Result):
             results.setdefault(sample.id, sample)
         else:
-            failures.setdefault(sample.id, sample)
+            failures[sample.id] = sample  # of a question that was tried again, the last reason
     return Samples(results, {name: failure for name, failure in failures.items() if name not in results})
 
 
@@ -197,10 +208,12 @@ def _claim(folder: Path, run: dict[str, Any]) -> None:
         raise DataError(f"{path} is damaged ({error}). Choose another folder, or delete this one.") from error
     different = differences(there, run)
     if different:
-        told = "; ".join(f"{key}: {old!r} there, {new!r} now" for key, (old, new) in different.items())
+        told = "; ".join(
+            _HASHES.get(key, f"{key}: {old!r} there, {new!r} now") for key, (old, new) in different.items()
+        )
         raise DataError(
-            f"{folder} holds results of another run ({told}). Results are never mixed: choose another folder, or "
-            "delete this one."
+            f"{folder} holds results of another run ({told}). Results are never mixed: set results=<another folder>, "
+            "or delete this one."
         )
 
 
@@ -241,6 +254,13 @@ def _write(descriptor: int, content: bytes, at: int) -> None:
     while content:
         written = os.pwrite(descriptor, content, at)
         content, at = content[written:], at + written
+
+
+def _plain(value: object) -> object:
+    """Of what a model says that it saw: NumPy's numbers as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise DataError(f"what a model saw is told in values that JSON can hold, and {value!r:.100} is none")
 
 
 def _to_json(sample: Result | Failure) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from recot.checkpoints.hf_folder import load_video_lm
 from recot.checkpoints.inference import Inference
 from recot.errors import ConfigError, DataError, VideoError
-from recot.evaluation.answerer import Answered, Answerer
+from recot.evaluation.answerer import Answered, Answerer, Blind
 from recot.evaluation.answers import judge
 from recot.evaluation.controls import Control
 from recot.evaluation.costs import OWN, write_costs
@@ -61,19 +61,32 @@ class Use(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class OtherModel:
-    """Any model that answers as ``recot.evaluation.answerer`` has it, asked plainly.
+    """Any model that answers as ``recot.evaluation.answerer`` has it.
 
     Attributes:
         digest: what tells it from others, e.g. a name and version, or a hash of its weights.
         given: what else decides its replies, e.g. how many frames it sees: values that JSON can hold.
         make: makes it in the process that asks it; for several processes, it must be picklable.
+        control: of what is asked, and of the video that is named: the item's own, a wrong one, or ``NO_VIDEO``.
+
+    Raises:
+        ConfigError: for a control of frames or of tokens: such a model chooses them itself.
     """
 
     digest: str
     given: Mapping[str, Any]
     make: Callable[[Place], Answerer]
-    control: ClassVar[Control] = Control()
+    control: Control = field(default_factory=Control)
     scoring: ClassVar[Literal["generate"]] = "generate"
+
+    def __post_init__(self) -> None:
+        control = self.control
+        if (control.frames, control.selector) != ("all", "model") or control.video == "blank":
+            raise ConfigError(
+                f"control.video={control.video}, control.frames={control.frames}, control.selector={control.selector}: "
+                "another model chooses and shows its frames itself. Use control.video=own, wrong or none, "
+                "control.frames=all and control.selector=model; any control.options."
+            )
 
     def settings(self) -> dict[str, Any]:
         """See ``Use``."""
@@ -81,7 +94,8 @@ class OtherModel:
 
     def answerer(self, place: Place) -> Answerer:
         """See ``Use``."""
-        return self.make(place)
+        made = self.make(place)
+        return Blind(made) if self.control.video == "none" else made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +250,8 @@ def answer_items(
         try:
             answered = answerer.answer(item, partial(suite.prompt, item))
         except VideoError as error:
-            folder.add(Failure(item.id, item.video_id, error.reason, error.message))
+            # The id of a video doesn't always tell its file.
+            folder.add(Failure(item.id, item.video_id, error.reason, f"{item.video}: {error.message}"))
             mark = time.perf_counter()
             continue
         now = time.perf_counter()

@@ -3,6 +3,7 @@
 Legend: n runs, R rows of timelines, L lengths, D depths.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,31 +22,42 @@ MOST_BARS = 8
 """Runs side by side in a picture of bars; the table has all."""
 EXAMPLES = 8
 """Timelines of right, and of wrong answers."""
+_COLOURS = 10
+_MARKERS = "os^Dv*PX"
+"""The first one in all colours, then the next one: lines look different up to the eightieth."""
 
 
-def budget_chart(runs: Sequence[Told], by: str, path: Path) -> None:
+def budget_chart(points: Sequence[tuple[float, Told]], by: str, path: Path) -> None:
     """The headline figure with its intervals against what was seen; a line for runs that differ in budgets alone.
 
     Args:
-        runs: of one suite, one or more, all with a headline figure.
-        by: ``tokens_kept`` or ``frames``: the mean of a run's samples.
+        points: the runs of one suite, one or more, all with a headline figure, each after what it saw.
+        by: ``tokens_kept`` or ``frames``: what that is the mean of, over a run's samples.
         path: the PNG.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    lines: dict[str, list[Told]] = {}
-    for told in runs:
-        lines.setdefault(_without_budgets(told.label), []).append(told)
-    for label, own in lines.items():
-        own = sorted(own, key=lambda told: told.mean(by))
-        estimates = [told.figures[told.headline] for told in own]
-        x = [told.mean(by) for told in own]
+    lines: dict[tuple[str, str, str], list[tuple[float, Told]]] = {}
+    for x, told in points:
+        key = (_without_budgets(told.label), told.run["data_hash"], told.run["checkpoint"])
+        lines.setdefault(key, []).append((x, told))
+    called = Counter(name for name, _, _ in lines)
+    for i, ((name, _, _), own) in enumerate(lines.items()):
+        own.sort(key=lambda point: point[0])
+        estimates = [told.figures[told.headline] for _, told in own]
         axes.errorbar(
-            x, [e.value for e in estimates], yerr=_errors(estimates), marker="o", capsize=3, label=label, linewidth=1
+            [x for x, _ in own],
+            [e.value for e in estimates],
+            yerr=_errors(estimates),
+            color=f"C{i % _COLOURS}",
+            marker=_MARKERS[i // _COLOURS % len(_MARKERS)],
+            capsize=3,
+            label=name if called[name] == 1 else " to ".join(dict.fromkeys((own[0][1].label, own[-1][1].label))),
+            linewidth=1,
         )
-    if all(told.mean(by) > 0 for told in runs):
+    if all(x > 0 for x, _ in points):
         axes.set_xscale("log", base=2)
-    axes.set(xlabel=f"{by.replace('_', ' ')} a sample (mean)", ylabel=runs[0].headline, ylim=(0, 1.02))
+    axes.set(xlabel=f"{by.replace('_', ' ')} a sample (mean)", ylabel=points[0][1].headline, ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     _legend(axes)
     write_png(figure, path)
@@ -155,9 +167,8 @@ def _draw(axes: Axes, rows: list[_Timeline]) -> None:
 
 def _without_budgets(label: str) -> str:
     """A run's label without what it says of budgets."""
-    words = label.split(" ")
-    parts = [part for part in words[-1].split(",") if part.split("=")[0] not in BUDGETS]
-    return " ".join([*words[:-1], ",".join(parts) or "plain"])
+    words = [[part for part in word.split(",") if part.split("=")[0] not in BUDGETS] for word in label.split(" ")]
+    return " ".join(",".join(parts) or "plain" for parts in words)
 
 
 def _errors(estimates: Sequence[Estimate]) -> np.ndarray:

@@ -43,6 +43,7 @@ class Section:
     runs: list[Told]
     columns: list[str]  # figures of the table
     groups: list[str]  # figures of the table by group
+    data: dict[str, list[str]]  # hash of the questions -> labels of the runs
     pictures: list[Picture]
 
 
@@ -91,11 +92,15 @@ def write_report(folder: Path, runs: Sequence[Told], unfinished: Sequence[Path])
 def _section(name: str, runs: list[Told], folder: Path) -> Section:
     measures = {key for told in runs for key in SUITES[told.run["suite"]].summary.measures}
     figures = list(dict.fromkeys(key for told in runs for key in told.figures))
+    data: dict[str, list[str]] = {}
+    for told in runs:
+        data.setdefault(told.run["data_hash"], []).append(told.label)
     return Section(
         name=name,
         runs=runs,
         columns=[key for key in figures if key in measures or key in ("unparsed", "circular_options")],
         groups=[key for key in figures if "=" in key and not key.startswith("cell=")],
+        data=data,
         pictures=list(_pictures(name, runs, folder / "pictures")),
     )
 
@@ -103,10 +108,13 @@ def _section(name: str, runs: list[Told], folder: Path) -> Section:
 def _pictures(name: str, runs: list[Told], folder: Path) -> Iterator[Picture]:
     base = re.sub(r"\W+", "_", name)
     ranked = [told for told in runs if told.headline in told.figures]
-    for by in ("tokens_kept", "frames") if ranked else ():
-        path = folder / f"{base}_{by}.png"
-        charts.budget_chart(ranked, by, path)
-        yield _picture(f"{runs[0].headline} against {by.replace('_', ' ')}", path)
+    for by in ("tokens_kept", "frames"):
+        points = [(seen, told) for told in ranked if (seen := told.mean(by)) is not None]
+        if points:
+            path = folder / f"{base}_{by}.png"
+            charts.budget_chart(points, by, path)
+            which = ", of the runs that tell it" if len(points) < len(ranked) else ""
+            yield _picture(f"{runs[0].headline} against {by.replace('_', ' ')}{which}", path)
     for grouping in SUITES[runs[0].run["suite"]].summary.tables:
         count = len({key for told in ranked for key in told.figures if key.startswith(f"{grouping}=")})
         if grouping != "cell" and 1 <= count <= _MOST_GROUPS:

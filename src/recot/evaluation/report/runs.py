@@ -1,14 +1,16 @@
 """Finished results folders, as a report needs them."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from recot.errors import DataError
 from recot.evaluation.aggregation import Figure
 from recot.evaluation.compare import Run
+from recot.evaluation.costs import OWN
 from recot.evaluation.evidence import EVIDENCE, Gain, gain_of_runs, seen
 from recot.evaluation.results import Samples, read_figures, read_samples
 from recot.evaluation.suites import SUITES
@@ -20,7 +22,7 @@ class Told:
 
     Attributes:
         folder: its results folder.
-        label: short, tells it from the other runs of a report.
+        label: short, tells it from the suite's other runs of a report.
         run: its run.json.
         report: its results.json.
         costs: its costs.json.
@@ -55,9 +57,15 @@ class Told:
         """By name."""
         return read_figures(self.report)
 
-    def mean(self, name: str) -> float:
-        """Of the samples' frames, pixels or tokens; 0 where none were seen."""
-        return float(self.costs["mean"].get(name, 0.0))
+    @property
+    def own_share(self) -> float | None:
+        """``own_share`` of costs.json; None where no sample tells what its model took: all seconds are ``own`` then."""
+        return float(self.costs["own_share"]) if self.costs["seconds"].keys() - {OWN} else None
+
+    def mean(self, name: str) -> float | None:
+        """Of the samples' frames, pixels or tokens; None where no sample tells it."""
+        found: float | None = self.costs["mean"].get(name)
+        return found
 
 
 def read_runs(folders: Sequence[Path]) -> tuple[list[Told], list[Path]]:
@@ -77,10 +85,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Told], list[Path]]:
             f"{', '.join(map(str, folders))}: no finished results in there, {len(found)} unfinished ones. Give folders "
             "that `python src/eval.py evaluation=...` made."
         )
-    several = len({own.parent.parent.name for own in finished}) > 1
-    labels = [f"{own.parent.parent.name} {own.parent.name}" if several else own.parent.name for own in finished]
-    runs = [_told(own, label) for own, label in zip(finished, labels, strict=True)]
-    scored = [told for told in runs if told.figures]
+    scored = _labelled([told for told in map(_told, finished) if told.figures])
     return scored, [own for own in found if own not in {told.folder for told in scored}]
 
 
@@ -112,13 +117,31 @@ def gains(runs: Iterable[Told]) -> list[tuple[Told, str, Gain]]:
     return found
 
 
-def _told(folder: Path, label: str) -> Told:
+def _labelled(runs: Sequence[Told]) -> list[Told]:
+    """With labels: as many names of the folders above a suite's as tell them apart, of several models also theirs; and
+    the suite's own folder where it isn't the only one of its suite in there.
+    """
+    above = {told.folder.parent for told in runs}
+    names = 2 if len({folder.parent.name for folder in above}) > 1 else 1
+    while len({folder.parts[-names:] for folder in above}) < len(above):
+        names += 1
+    beside = Counter((told.folder.parent, told.suite) for told in runs)
+    labelled = []
+    for told in runs:
+        own = [told.folder.name] if beside[told.folder.parent, told.suite] > 1 else []
+        labelled.append(replace(told, label=" ".join([*told.folder.parent.parts[-names:], *own])))
+    return labelled
+
+
+def _told(folder: Path) -> Told:
+    """Without a label."""
     try:
         run, report, costs = (
             json.loads((folder / name).read_text()) for name in ("run.json", "results.json", "costs.json")
         )
-        told = Told(folder, label, run, report, costs, read_samples(folder / "samples.jsonl"))
-        if run["suite"] not in SUITES or told.control is None or report["suite_settings"] is None:
+        told = Told(folder, "", run, report, costs, read_samples(folder / "samples.jsonl"))
+        needed = (told.control, run["data_hash"], run["checkpoint"], report["suite_settings"])
+        if run["suite"] not in SUITES or None in needed:
             raise ValueError(f"there is no suite {run['suite']!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder} can't be reported: {error!r}. Give the command that made it again.") from error

@@ -19,6 +19,7 @@ from recot.evaluation.items import Failure, Item, Prompt, Span
 from recot.evaluation.prompts import TEMPLATES
 from recot.evaluation.subtitles import shown_at
 
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
 Counts = Mapping[str, Sequence[int]]
 """What is counted -> the numbers that are right, several where published copies differ."""
 
@@ -181,14 +182,22 @@ def read_rows(path: Path, origin: Origin) -> list[dict[str, Any]]:
         if path.suffix == ".parquet":
             rows = pq.read_table(path).to_pylist()
         elif path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+            # splitlines would also split at characters that JSON allows within a text, such as U+2028.
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
         else:
-            rows = json.loads(path.read_text())
+            rows = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is damaged: {error}. Get it again: {origin.source}") from error
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected a list of objects, one a question. Get it again: {origin.source}")
     return rows
+
+
+def video_file(folder: str | Path, name: str) -> Path:
+    """The video of this name in a folder: ``<name>.mp4``, or, where there is none, one with another ending."""
+    usual = Path(folder) / f"{name}.mp4"
+    others = (usual.with_name(name + ending) for suffix in VIDEO_SUFFIXES for ending in (suffix, suffix.upper()))
+    return usual if usual.is_file() else next((path for path in others if path.is_file()), usual)
 
 
 def require(path: Path, origin: Origin) -> None:

@@ -18,6 +18,7 @@ from recot.evaluation.suites.base import (
     option_by_text,
     read_rows,
     texts,
+    video_file,
     without_letters,
 )
 
@@ -88,7 +89,7 @@ class LVBench(Benchmark):
         return Item(
             id=identity,
             video_id=name,
-            video=Path(self.videos) / name,
+            video=Path(self.videos) / video if name == video else video_file(self.videos, video),
             question=asked[0],
             form="letter",
             options=asked[1],

@@ -13,7 +13,7 @@ from typing import ClassVar
 from recot.errors import ConfigError, DataError, VideoError
 from recot.evaluation.aggregation import Summary, pooled
 from recot.evaluation.items import Item, Needle, Prompt
-from recot.evaluation.suites.base import Origin, check_items, fill, require
+from recot.evaluation.suites.base import VIDEO_SUFFIXES, Origin, check_items, fill, require
 from recot.grouping import GROUP_SIZE
 from recot.randomness import keyed_rng
 from recot.tiny_world.sprites import RADIUS
@@ -22,7 +22,6 @@ from recot.video_io import FrameSampling, VideoProbe, probe
 
 OPTIONS = 4
 QUESTION = "Which of these objects is shown in the video?"
-_VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ def _seconds(facts: VideoProbe, needle: Needle) -> tuple[float, float]:
 
 def _haystacks(folder: Path, origin: Origin) -> Iterator[_Haystack]:
     require(folder, origin)
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _VIDEOS]
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in VIDEO_SUFFIXES]
     if not paths:
         raise DataError(f"{folder} has no video in it. Get some: {origin.source}. Wanted: {origin.layout}")
     for path in paths:

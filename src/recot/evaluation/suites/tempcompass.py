@@ -15,6 +15,7 @@ from recot.evaluation.suites.base import (
     Origin,
     option_by_text,
     require,
+    video_file,
     without_letter,
     without_letters,
 )
@@ -25,6 +26,9 @@ TASKS: dict[str, Form] = {"multi-choice": "letter", "yes_no": "yes_no", "caption
 
 class TempCompass(Benchmark):
     """``macro`` is the mean over the three tasks. Tables by task, by temporal aspect, and by both.
+
+    Clips that were made of another one, ``1034419625_reverse`` of ``1034419625``, count as one video with it: how they
+    are answered isn't independent.
 
     The official scorer asks an LLM about replies that its rules can't read; here they are wrong, as in its
     ``--disable_llm``.
@@ -68,8 +72,8 @@ class TempCompass(Benchmark):
         question, options, right = _parts(where, TASKS[task], row)
         return Item(
             id=identity,
-            video_id=video,
-            video=Path(self.videos) / f"{video}.mp4",
+            video_id=video.split("_")[0],
+            video=video_file(self.videos, video),
             question=question,
             form=TASKS[task],
             options=options,

@@ -8,7 +8,7 @@ from typing import Any
 from recot.errors import DataError
 from recot.evaluation.aggregation import Summary, pooled, recall_at
 from recot.evaluation.items import Item
-from recot.evaluation.suites.base import Benchmark, Fields, Origin, annotated_span, require
+from recot.evaluation.suites.base import VIDEO_SUFFIXES, Benchmark, Fields, Origin, annotated_span, require
 
 IOUS = (0.3, 0.5, 0.7)
 _CHARADES = Fields(texts=("video", "caption"), lists=("timestamp",))
@@ -73,7 +73,8 @@ class VStarTemporal(Benchmark):
     def read(self) -> Iterator[Item]:
         """In the order of the file."""
         path = Path(self.annotations)
-        files = {file.stem: file for file in sorted(Path(self.videos).rglob("*.mp4"))}
+        videos = (file for file in sorted(Path(self.videos).rglob("*.*")) if file.suffix.lower() in VIDEO_SUFFIXES)
+        files = {file.stem: file for file in videos}
         for number, row in enumerate(self.rows(path, _VSTAR), 1):
             where = f"{path}, row {number}"
             if not (row["frame_count"] > 0 and row["fps"] > 0):
@@ -103,7 +104,7 @@ def text_rows(path: Path, origin: Origin) -> list[dict[str, Any]]:
     """
     require(path, origin)
     try:
-        lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is damaged: {error}. Get it again: {origin.source}") from error
     return [_text_row(f"{path}, row {number}", line, origin) for number, line in enumerate(lines, 1)]

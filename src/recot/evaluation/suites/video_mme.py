@@ -13,6 +13,7 @@ from recot.evaluation.suites.base import (
     option_by_letter,
     require,
     texts,
+    video_file,
     without_letters,
 )
 
@@ -51,7 +52,7 @@ class VideoMME(SubtitledBenchmark):
             yield Item(
                 id=row["question_id"],
                 video_id=video,
-                video=Path(self.videos) / f"{video}.mp4",
+                video=video_file(self.videos, video),
                 question=row["question"],
                 form="letter",
                 options=options,
