@@ -59,6 +59,7 @@ ROWS = {
     "blank video": {"keep": "1.0", "control": "blank_video"},
     "wrong video": {"keep": "1.0", "control": "wrong_video"},
     "shuffled frames": {"keep": "1.0", "control": "shuffled_frames"},
+    "shuffled groups": {"keep": "1.0", "control": "shuffled_groups"},
     "evidence only": {"keep": "1.0", "control": "evidence_only"},
     "evidence removed": {"keep": "1.0", "control": "evidence_removed"},
 }
@@ -75,6 +76,7 @@ PAIRS = (
     *(("selector, keep 0.1", f"{other}, keep 0.1") for other in ("random", "uniform", "oracle")),
     *((f"selector, keep {k}", f"{other}, keep {k}") for k in ("0.05", "0.02") for other in ("random", "uniform")),
     ("no selector", "shuffled frames"),
+    ("no selector", "shuffled groups"),
 )
 Scores = list[Sequence[Result]]  # of each model
 

@@ -148,6 +148,9 @@ def shown(frames: str, name: str = "q0", evidence: tuple = ((1.0, 2.0), (4.0, 4.
 
 def test_shown_frames() -> None:
     assert shown("all").tolist() == list(range(64))
+    groups = shown("shuffled_groups").reshape(-1, 4)
+    assert (groups == groups[:, :1] + np.arange(4)).all()
+    assert sorted(groups[:, 0].tolist()) == list(range(0, 64, 4)) != groups[:, 0].tolist()
     shuffled = shown("shuffled")
     assert sorted(shuffled.tolist()) == list(range(64))
     assert (np.diff(shuffled) == 1).sum() < 8

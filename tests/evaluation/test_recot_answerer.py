@@ -115,6 +115,26 @@ def test_a_blank_video_is_black_frames_at_the_video_s_times(model: VideoLM, item
     assert not same(shown.tokens, plain.tokens)
 
 
+def test_shuffled_groups_have_the_tokens_of_groups_in_order(model: VideoLM, items: list[Item]) -> None:
+    """Of the frames of two groups and a half, the half stays where it is."""
+    sampling = FrameSampling(count=10)
+    reader = VideoReader(model, control=CONTROLS["shuffled_groups"], sampling=sampling, frame_size=INFERENCE.frame_size)
+    plain = VideoReader(model, control=Control(), sampling=sampling, frame_size=INFERENCE.frame_size)
+    moved = 0
+    with torch.inference_mode():
+        whole = plain.read(items[0], Usage(torch.device("cpu"))).tokens
+        for item in items[:8]:
+            shown = reader.read(replace(item, video=items[0].video), Usage(torch.device("cpu")))
+            _, times = frames_of(items[0], sampling)
+            places = shown_frames("shuffled_groups", times, (), seed=0, item_id=item.id)
+            assert places[8:].tolist() == [8, 9]
+            order = [place // 4 for place in places[::4]]
+            torch.testing.assert_close(shown.tokens, whole[order])
+            assert shown.times_s.tolist() == times.tolist()
+            moved += order != [0, 1, 2]
+    assert moved
+
+
 def test_shuffled_frames_keep_the_times_of_their_places(model: VideoLM, items: list[Item]) -> None:
     shown, plain = read(model, items[0], CONTROLS["shuffled_frames"]), read(model, items[0], Control())
     frames, times = frames_of(items[0])
@@ -349,6 +369,7 @@ def test_a_video_that_overflows_fails_by_itself(suite: TinyWorld, items: list[It
     ("control", "scoring", "expected"),
     [
         (Control(selector="oracle", frames="shuffled"), "generate", "the evidence isn't where"),
+        (Control(selector="oracle", frames="shuffled_groups"), "generate", "the evidence isn't where"),
         (Control(selector="oracle", video="blank"), "generate", "the evidence isn't where"),
         (Control(frames="evidence_only", video="wrong"), "generate", "the evidence isn't where"),
         (Control(), "guess", "scoring='guess': use one of generate, likelihood"),

@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
+from einops import rearrange
 
 from recot.errors import ConfigError
 from recot.evaluation.aggregation import Summary, circular
 from recot.evaluation.items import Item, Span
+from recot.grouping import GROUP_SIZE
 from recot.randomness import derive_seed, keyed_rng
 
 Video = Literal["own", "none", "blank", "wrong"]
-Frames = Literal["all", "shuffled", "single", "evidence_only", "evidence_removed"]
+Frames = Literal["all", "shuffled", "shuffled_groups", "single", "evidence_only", "evidence_removed"]
 Options = Literal["given", "shuffled", "circular"]
 Selector = Literal["model", "uniform", "random", "first_k", "oracle"]
 
@@ -105,6 +107,7 @@ CONTROLS = {
     "blank_video": Control(video="blank"),
     "wrong_video": Control(video="wrong"),
     "shuffled_frames": Control(frames="shuffled"),
+    "shuffled_groups": Control(frames="shuffled_groups"),
     "single_frame": Control(frames="single"),
     "evidence_only": Control(frames="evidence_only"),
     "evidence_removed": Control(frames="evidence_removed"),
@@ -172,8 +175,9 @@ def shown_frames(
     """Which of the sampled frames are shown, in which order.
 
     Args:
-        frames: ``all``; ``shuffled``, in an order drawn for this question; ``single``, one of them, drawn; those within
-            the evidence only, or those outside it only.
+        frames: ``all``; ``shuffled``, in an order drawn for this question; ``shuffled_groups``: groups of 4 are, as a
+            model that merges 4 frames would otherwise merge others, and a last group that isn't whole stays last;
+            ``single``, one of them, drawn; those within the evidence only, or those outside it only.
         times_s: (F,) float, their presentation seconds, ascending.
         evidence: seconds that show the answer.
         seed: of the draw.
@@ -189,6 +193,10 @@ def shown_frames(
     rng = keyed_rng(frames, seed, item_id)
     if frames == "shuffled":
         return rng.permutation(len(places))
+    if frames == "shuffled_groups":
+        whole = len(places) - len(places) % GROUP_SIZE
+        groups = rng.permutation(rearrange(places[:whole], "(g t) -> g t", t=GROUP_SIZE))
+        return np.concatenate([groups.ravel(), places[whole:]])
     if frames == "single":
         return rng.integers(len(places), size=1)
     inside = np.zeros(len(places), dtype=bool)
