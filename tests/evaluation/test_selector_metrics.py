@@ -11,13 +11,13 @@ from recot.models.visual_groups import VisualGroups
 
 def test_measures_by_hand() -> None:
     """Four groups of two tokens, a second each; two samples, and one whose evidence isn't known."""
-    seconds = torch.arange(4, dtype=torch.float64)[None, :, None] + torch.tensor([0.0, 0.9], dtype=torch.float64)
+    times_s = torch.arange(4, dtype=torch.float64)[None, :, None] + torch.tensor([0.0, 0.9], dtype=torch.float64)
     visual = VisualGroups(
         tokens=torch.zeros(3, 4, 2, 1),
         time=torch.zeros(3, 4, 1, 1),
         time_valid=torch.ones(3, 4, 1, dtype=torch.bool),
         valid=torch.tensor([[True] * 4, [True, True, True, False], [True] * 4]),
-        seconds=seconds.expand(3, -1, -1),
+        times_s=times_s.expand(3, -1, -1),
     )
     kept = torch.zeros(3, 4, 2, dtype=torch.bool)
     kept[0, 1] = True  # evidence: groups 1 and 2
@@ -49,13 +49,13 @@ def test_measures_by_hand() -> None:
 def test_auroc_is_torchmetrics_s_with_ties_too(kinds: int) -> None:
     generator = torch.Generator().manual_seed(kinds)
     scores = torch.randint(kinds, (40, 1), generator=generator) / kinds  # torchmetrics takes others for logits
-    seconds = torch.arange(40, dtype=torch.float64)[:, None] + torch.tensor([0.0, 0.9], dtype=torch.float64)
+    times_s = torch.arange(40, dtype=torch.float64)[:, None] + torch.tensor([0.0, 0.9], dtype=torch.float64)
     visual = VisualGroups(
         tokens=torch.zeros(1, 40, 1, 1),
         time=torch.zeros(1, 40, 1, 1),
         time_valid=torch.ones(1, 40, 1, dtype=torch.bool),
         valid=torch.ones(1, 40, dtype=torch.bool),
-        seconds=seconds[None],
+        times_s=times_s[None],
     )
     selection = Selection(torch.ones(1, 40, 1, dtype=torch.bool), scores[None], scores[None], ["all"])
     (found,) = evidence_found(visual, selection, [[(5.0, 11.5), (30.0, 30.5)]])
