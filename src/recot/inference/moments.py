@@ -35,14 +35,16 @@ class KeptGroups:
 
 def kept_groups(choice: Choice, pair: int = 0) -> KeptGroups:
     """What the selector chose of one video (number ``pair`` of the choice's pairs)."""
-    valid = choice.visual.valid[pair].cpu()
-    kept = choice.selection.kept[pair].cpu()[valid].double()
-    times_s = choice.visual.times_s
-    assert times_s is not None
+    assert choice.visual.times_s is not None
+    valid = choice.visual.valid[pair].cpu().numpy()
+    kept, scores, times_s = (
+        own[pair].detach().cpu().numpy()[valid]
+        for own in (choice.selection.kept, choice.selection.scores, choice.visual.times_s)
+    )
     return KeptGroups(
-        seconds=times_s[pair].cpu()[valid][:, [0, -1]].numpy(),
-        share=kept.mean(dim=1).numpy(),
-        score=choice.selection.scores[pair].detach().cpu()[valid].double().mean(dim=1).numpy(),
+        seconds=times_s[:, [0, -1]],
+        share=kept.mean(axis=1),
+        score=scores.mean(axis=1, dtype=np.float64),
         tokens=kept.shape[1],
     )
 
