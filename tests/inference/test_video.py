@@ -17,6 +17,7 @@ from recot.errors import DataError, VideoError
 from recot.inference.ask import question_sample
 from recot.inference.video import choose_frames, read_image, read_video
 from recot.models.preprocess import resize_bicubic
+from recot.models.selection import KeepRule
 from recot.models.video_input import VisualInput
 from recot.models.video_lm import VideoLM
 from recot.tiny_world.video import encode_mp4
@@ -119,16 +120,19 @@ def moving_dot(frames: int) -> bytes:
 
 
 def test_the_demo_has_room_for_8192_frames_and_a_question() -> None:
-    """At the share that it keeps, with each group's time; and for a reply as long as it gives."""
+    """At the share that it keeps, or a quarter with each group's time; and for a reply as long as it gives."""
     model, inference = load_video_lm(DEMO_CHECKPOINT)
     shown = VisualInput(
         times_s=torch.arange(8192, dtype=torch.float64).view(-1, 4) / 8,
         tokens=torch.zeros(2048, 16, model.projector.llm_width),
     )
     asked = question_sample(model, "Which of these objects is shown in the video: red circle or blue square?")
-    packed, _ = model.prepare([shown], [asked], [inference.keep])
-    assert packed.embeddings.shape[1] > 2048 * (16 // 4 + 1)
-    assert packed.embeddings.shape[1] + inference.generation.max_new_tokens <= model.max_tokens
+    quarter = KeepRule(ratio=0.25)
+    for rule, times in ((inference.keep, 1), (quarter, 2048)):
+        packed, _ = model.prepare([shown], [asked], [rule])
+        assert rule.ratio is not None
+        assert packed.embeddings.shape[1] > 2048 * 16 * rule.ratio + times
+        assert packed.embeddings.shape[1] + inference.generation.max_new_tokens <= model.max_tokens
 
 
 def test_8192_frames_take_the_memory_of_a_piece(tmp_path: Path) -> None:
