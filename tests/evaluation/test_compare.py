@@ -147,11 +147,12 @@ def test_a_selector_s_measures_are_compared_where_both_have_them(tmp_path: Path)
     for folder, recalls in ((a, {0: 0.5, 1: 1.0}), (b, {1: 0.25, 2: 1.0})):
         lines = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
         for i, recall in recalls.items():
-            lines[i]["saw"]["evidence_recall"] = recall
+            lines[i]["saw"] |= {"evidence_recall": recall} | ({"evidence_auroc": 0.5} if folder == a else {})
         (folder / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     told = report(read_run(a), read_run(b))
     assert "| evidence_recall | 1.0000 | 0.2500 | -0.7500 |  | 1.0000 | 1 | 1 |" in told
-    assert "evidence_auroc" not in told
+    assert "evidence_auroc" not in told, "only A has it"
+    assert "leaves out" not in told
 
 
 def test_groups_that_a_mean_lacks_are_told(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from recot.evaluation.aggregation import (
     FEWEST_VIDEOS,
     SEED,
     Measure,
+    Summary,
     Units,
     bootstrap_interval,
     per_video,
@@ -103,7 +104,7 @@ def unscored(a: Run, b: Run) -> dict[str, list[str]]:
     """
     both = a.samples.results.keys() & b.samples.results.keys()
     found = {}
-    for name, measure in _measures(a).items():
+    for name, measure in _summary(a).measures.items():
         wanted = {group for run in (a, b) for group in run.unscored.get(name, ())}
         wanted.update(*(measure(list(run.samples.results.values())).strata for run in (a, b)))
         lacking = wanted - set(measure([a.samples.results[i] for i in both]).strata)
@@ -215,8 +216,12 @@ def _told(a: Run, b: Run) -> list[str]:
     return lines + [f"- {sentence}" for sentence in lacking_groups(unscored(a, b))]
 
 
+def _summary(run: Run) -> Summary:
+    return Control(**run.run["settings"]["control"]).summary(SUITES[run.run["suite"]].summary)
+
+
 def _measures(run: Run) -> Mapping[str, Measure]:
-    summary = Control(**run.run["settings"]["control"]).summary(with_evidence(SUITES[run.run["suite"]].summary))
+    summary = with_evidence(_summary(run))
     return {**summary.measures, **summary.by_group(list(run.samples.results.values()))}
 
 
