@@ -59,6 +59,9 @@ def test_exact_p_value_by_hand() -> None:
     assert (better.value, better.p_value) == (1.0, 2 / 16)
     # Four alike don't show that all are: with 0.025 ** (1/4) of the others alike, four would be in 1 of 40 draws.
     assert (better.low, better.high) == (pytest.approx(2 * 0.025**0.25 - 1), 1.0)
+    # Alike but for the last bits of their sums: 0.3 of those alike, and the rest anything from -1 to 1.
+    alike, unseen = difference(units([0.1] * 10, range(10)), units([0.4] * 10, range(10))), 1 - 0.025**0.1
+    assert (alike.low, alike.high) == pytest.approx((0.3 * (1 - unseen) - unseen, 0.3 * (1 - unseen) + unseen))
     # 3 better, 1 worse: 10 of 16 sums of four signs are at least 2 in size.
     mixed = difference(units([0, 0, 0, 1], "abcd"), units([1, 1, 1, 0], "abcd"))
     assert (mixed.value, mixed.p_value) == (0.5, 10 / 16)

@@ -370,6 +370,7 @@ def test_a_video_that_overflows_fails_by_itself(suite: TinyWorld, items: list[It
     [
         (Control(selector="oracle", frames="shuffled"), "generate", "the evidence isn't where"),
         (Control(selector="oracle", frames="shuffled_groups"), "generate", "the evidence isn't where"),
+        (Control(selector="oracle", frames="evidence_removed"), "generate", "the evidence isn't where"),
         (Control(selector="oracle", video="blank"), "generate", "the evidence isn't where"),
         (Control(frames="evidence_only", video="wrong"), "generate", "the evidence isn't where"),
         (Control(), "guess", "scoring='guess': use one of generate, likelihood"),

@@ -188,7 +188,7 @@ def test_folder_of_another_config_is_refused(tmp_path: Path) -> None:
         ResultsFolder(tmp_path / "r", {**RUN, "settings": {"frames": 128}})
     with pytest.raises(DataError, match=r"another run \(another model\).*set results=<another folder>"):
         ResultsFolder(tmp_path / "r", {**RUN, "checkpoint": "abc"})
-    with pytest.raises(DataError, match=r"another run \(other questions: of other files, or of other settings"):
+    with pytest.raises(DataError, match=r"another run \(other questions: of other files, other settings"):
         ResultsFolder(tmp_path / "r", {**RUN, "data_hash": "abc"})
 
 

@@ -1,5 +1,6 @@
 """What is each benchmark's own: its forms of files, options, answers, subtitles, counts."""
 
+import itertools
 import json
 import math
 import re
@@ -18,6 +19,7 @@ from recot.evaluation.items import Subtitle
 from recot.evaluation.subtitles import read_srt
 from recot.evaluation.suites import SUITES
 from recot.evaluation.suites.base import Benchmark, missing_videos
+from recot.evaluation.suites.tempcompass import families
 from recot.tiny_world.rendering import ground_truth
 from recot.tiny_world.splits import Split
 from recot.tiny_world.truth import questions
@@ -309,8 +311,18 @@ def test_tempcompass_forms(tmp_path: Path) -> None:
 
 
 def test_tempcompass_clips_made_of_another_are_one_video_with_it(tmp_path: Path) -> None:
-    items = files.tempcompass(tmp_path).suite.load()
-    assert {item.video.stem: item.video_id for item in items} == {"101": "101", "101_reverse": "101"}
+    suite = files.tempcompass(tmp_path).suite
+    for path in (tmp_path / "questions").iterdir():
+        path.write_text(path.read_text().replace('"101', '"1034419625'))
+    assert {item.video.stem for item in suite.load()} == {"1034419625", "1034419625_reverse"}
+    assert {item.video_id for item in suite.load()} == {"1034419625"}
+    made = {"1034419625": 0, "1034419625_reverse": 0, "1060403198_1049965795_2": 1, "1049965795": 1, "1094219575": 2}
+    made |= {"1091143117_1094219575_0": 2, "1091143117_1049965795_1": 1, "15695290": 3, "x_reverse": 4}
+    made |= dict.fromkeys(("1091143117_1094219575_0", "1094219575"), 1)  # by the clip before, of three sources
+    for names in (list(made), list(made)[::-1]):
+        found = families(names)
+        for a, b in itertools.product(made, made):
+            assert (found[a] == found[b]) == (made[a] == made[b]), (a, b)
 
 
 @pytest.mark.parametrize("kind", [files.video_mme, files.tempcompass, files.vstar])

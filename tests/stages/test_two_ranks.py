@@ -148,9 +148,10 @@ def test_a_sharded_checkpoint_is_resumed_in_one_process(folder: Path, tmp_path: 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_words_of_captions_teach_two_ranks_what_they_teach_one(folder: Path, tmp_path: Path, strategy: str) -> None:
-    """Each rank has the same captions here: those of other ranks' batches are not its wrong ones."""
+    """Words that are wrong are those of a batch's other captions, of micro-batches or ranks alike."""
     stage = video_stage(WordAlign, train={"projector": 1e-2}, lora=None)
     start = {name: value.clone() for name, value in stage.model.projector.state_dict().items()}
-    fit(stage, [video_batch(range(4))] * 3, trainer(tmp_path, steps=3), save=tmp_path / "one.ckpt")
+    one = trainer(tmp_path, steps=3, accumulate_grad_batches=2)
+    fit(stage, [video_batch([0, 1]), video_batch([2, 3])] * 3, one, save=tmp_path / "one.ckpt")
     require_same(folder / f"words_{strategy}.ckpt", tmp_path / "one.ckpt")
     assert not any(value.equal(start[name]) for name, value in stage.model.projector.state_dict().items())

@@ -64,7 +64,11 @@ def main(folder: Path) -> None:
     for name, strategy in (("words_ddp", "ddp"), ("words_fsdp", FullySharded())):
         own = trainer(folder, steps=3, devices=2, strategy=strategy, inference_mode=False)
         aligned = video_stage(WordAlign, train={"projector": 1e-2}, lora=None)
-        fit(aligned, [video_batch(range(4))] * 3, own, save=folder / f"{name}.ckpt", val=[video_batch([2 * rank])])
+        captions = [video_batch([0, 1] if rank == 0 else [2, 3])] * 3
+        fit(aligned, captions, own, save=folder / f"{name}.ckpt", val=[video_batch([2 * rank])])
+        compress = vars(aligned.model).get("compress_alone")
+        aligned.configure_model()  # as a validation after training does
+        assert vars(aligned.model).get("compress_alone") is compress
     (folder / f"rank{rank}.json").write_text(json.dumps(record))
 
 

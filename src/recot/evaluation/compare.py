@@ -122,7 +122,7 @@ def difference(a: Units, b: Units) -> Difference:
     low, high = None, None
     if len(counts) >= FEWEST_VIDEOS:
         low, high = bootstrap_interval(lambda weights: stratified_mean(sums_b - sums_a, counts, weights), len(counts))
-        if low == high:
+        if high - low < 1e-9:
             # All videos differ alike, so all draws do. Others may differ by -1 to 1: all measures are from 0 to 1.
             others = unseen_share(counts)
             low, high = (max(-1.0, min(1.0, low * (1 - others) + end * others)) for end in (-1.0, 1.0))
@@ -222,7 +222,9 @@ def _summary(run: Run) -> Summary:
 
 def _measures(run: Run) -> Mapping[str, Measure]:
     summary = with_evidence(_summary(run))
-    return {**summary.measures, **summary.by_group(list(run.samples.results.values()))}
+    groups = summary.by_group(list(run.samples.results.values()))
+    # Cells of a needle map are too many for p-values that nothing corrects.
+    return {**summary.measures, **{name: own for name, own in groups.items() if not name.startswith("cell=")}}
 
 
 def _p_value(sums: np.ndarray, counts: np.ndarray) -> float:

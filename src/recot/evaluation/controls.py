@@ -122,7 +122,8 @@ CONTROLS = {
 
 
 def wrong_videos(items: Sequence[Item], seed: int) -> list[Item]:
-    """Every question about another video of the suite: all about one video get the same other one, and each is used.
+    """Every question about another video of the suite: all about one video get the same other one, and each is used, of
+    those that share a ``video_id`` one.
 
     What is told of the video, its subtitles and its duration, is the other one's too: else it would give away the right
     one. The questions stay clustered by the video that they were written for. The evidence isn't there, and neither is

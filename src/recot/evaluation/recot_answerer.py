@@ -209,7 +209,9 @@ def check_use(control: Control, scoring: str) -> None:
     """
     if scoring not in get_args(Scoring):
         raise ConfigError(f"scoring={scoring!r}: use one of {', '.join(get_args(Scoring))}")
-    if control.needs_evidence and (control.video != "own" or control.frames.startswith("shuffled")):
+    removed = control.selector == "oracle" and control.frames == "evidence_removed"
+    misplaced = control.video != "own" or control.frames.startswith("shuffled") or removed
+    if control.needs_evidence and misplaced:
         raise ConfigError(
             f"control.selector={control.selector} with control.video={control.video}, control.frames={control.frames}: "
             "the evidence isn't where it would be looked for. Use another selector or other frames, or the video as it "

@@ -30,7 +30,7 @@ from recot.evaluation.items import Failure, Item, Result
 SYNC_EVERY_S = 1.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HASHES = {
-    "data_hash": "other questions: of other files, or of other settings of the suite",
+    "data_hash": "other questions: of other files, other settings of the suite, or read by another version of recot",
     "prompts": "the model is told other words",
     "checkpoint": "another model",
     "settings.subtitles": "other subtitles",

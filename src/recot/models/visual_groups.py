@@ -24,7 +24,7 @@ class VisualGroups:
     time: Tensor  # (B, G, T, D) float, embeddings of e.g. "Time 0003.2s:"
     time_valid: Tensor  # (B, G, T) bool
     valid: Tensor  # (B, G) bool, False at padding groups
-    times_s: Tensor | None = None  # (B, G, F) float64, of each group's frames; only the oracle needs them
+    times_s: Tensor | None = None  # (B, G, F) float64, of each group's frames, to tell evidence by
 
     def __post_init__(self) -> None:
         b, g, _, d = self.tokens.shape

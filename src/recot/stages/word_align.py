@@ -27,7 +27,8 @@ class WordAlign(VideoLanguageStage):
     def configure_model(self) -> None:
         """Where weights are sharded, ``compress_alone`` is a forward, too."""
         super().configure_model()
-        register_fsdp_forward_method(self.model, "compress_alone")
+        if "compress_alone" not in vars(self.model):  # validation after training comes here again
+            register_fsdp_forward_method(self.model, "compress_alone")
 
     def training_step(self, batch: VideoBatch, batch_idx: int) -> Tensor:
         """The loss of the words of all captions of the batch, of which every caption counts alike."""

@@ -196,7 +196,7 @@ def read_rows(path: Path, origin: Origin) -> list[dict[str, Any]]:
 def video_file(folder: str | Path, name: str) -> Path:
     """The video of this name in a folder: ``<name>.mp4``, or, where there is none, one with another ending."""
     usual = Path(folder) / f"{name}.mp4"
-    others = (usual.with_name(name + ending) for suffix in VIDEO_SUFFIXES for ending in (suffix, suffix.upper()))
+    others = (Path(folder) / (name + end) for suffix in VIDEO_SUFFIXES for end in (suffix, suffix.upper()))
     return usual if usual.is_file() else next((path for path in others if path.is_file()), usual)
 
 

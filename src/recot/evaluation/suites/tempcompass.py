@@ -1,7 +1,9 @@
 """TempCompass (arXiv 2403.00476): choices, yes or no, matching captions. Captioning needs a judge: it is left out."""
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,8 +29,8 @@ TASKS: dict[str, Form] = {"multi-choice": "letter", "yes_no": "yes_no", "caption
 class TempCompass(Benchmark):
     """``macro`` is the mean over the three tasks. Tables by task, by temporal aspect, and by both.
 
-    Clips that were made of another one, ``1034419625_reverse`` of ``1034419625``, count as one video with it: how they
-    are answered isn't independent.
+    Clips that were made of others count as one video with them, see ``families``: how they are answered isn't
+    independent.
 
     The official scorer asks an LLM about replies that its rules can't read; here they are wrong, as in its
     ``--disable_llm``.
@@ -49,30 +51,34 @@ class TempCompass(Benchmark):
 
     def read(self) -> Iterator[Item]:
         """Task by task, video by video."""
-        for task in TASKS:
-            path = Path(self.annotations) / f"{task}.json"
-            require(path, self.origin)
-            try:
-                asked = [
-                    (video, aspect, number, row)
-                    for video, aspects in json.loads(path.read_text()).items()
-                    for aspect, rows in aspects.items()
-                    for number, row in enumerate(rows)
-                ]
-            except (ValueError, AttributeError, TypeError) as error:
-                raise DataError(
-                    f"{path}: expected {{video: {{aspect: [questions]}}}} ({error}). Get it again: {self.origin.source}"
-                ) from error
-            for video, aspect, number, row in asked:
-                where = f"{path}, {video}, {aspect}, question {number}"
+        asked = {task: self._asked(Path(self.annotations) / f"{task}.json") for task in TASKS}
+        family = families(video for rows in asked.values() for video, _, _, _ in rows)
+        for task, rows in asked.items():
+            for video, aspect, number, row in rows:
+                where = f"{Path(self.annotations) / task}.json, {video}, {aspect}, question {number}"
                 _FIELDS.check(where, row, self.ignore_fields)
-                yield self._item(where, task, f"{task}/{video}/{aspect}/{number}", video, aspect, row)
+                item = self._item(where, task, f"{task}/{video}/{aspect}/{number}", video, aspect, row)
+                yield replace(item, video_id=family[video])
+
+    def _asked(self, path: Path) -> list[tuple[str, str, int, dict[str, Any]]]:
+        require(path, self.origin)
+        try:
+            return [
+                (video, aspect, number, row)
+                for video, aspects in json.loads(path.read_text()).items()
+                for aspect, rows in aspects.items()
+                for number, row in enumerate(rows)
+            ]
+        except (ValueError, AttributeError, TypeError) as error:
+            raise DataError(
+                f"{path}: expected {{video: {{aspect: [questions]}}}} ({error}). Get it again: {self.origin.source}"
+            ) from error
 
     def _item(self, where: str, task: str, identity: str, video: str, aspect: str, row: dict[str, Any]) -> Item:
         question, options, right = _parts(where, TASKS[task], row)
         return Item(
             id=identity,
-            video_id=video.split("_")[0],
+            video_id=video,
             video=video_file(self.videos, video),
             question=question,
             form=TASKS[task],
@@ -80,6 +86,20 @@ class TempCompass(Benchmark):
             right=right,
             groups={"task": (task,), "aspect": (aspect,), "task_aspect": (f"{task}/{aspect}",)},
         )
+
+
+def families(names: Iterable[str]) -> dict[str, str]:
+    """Clips that share pixels: name -> the same for all of them.
+
+    A clip that was made of others has their numbers in its name: ``1034419625_reverse``, or ``1060403198_1049965795_2``
+    of two.
+    """
+    known = {name: re.findall(r"\d{5,}", name) or [name] for name in names}
+    root: dict[str, str] = {}
+    for numbers in known.values():
+        joined = {root.get(number, number) for number in numbers}
+        root |= {number: min(joined) for number in [*numbers, *(own for own, top in root.items() if top in joined)]}
+    return {name: root[numbers[0]] for name, numbers in known.items()}
 
 
 def _parts(where: str, form: Form, row: dict[str, Any]) -> tuple[str, tuple[str, ...], int]:

@@ -73,8 +73,9 @@ class VStarTemporal(Benchmark):
     def read(self) -> Iterator[Item]:
         """In the order of the file."""
         path = Path(self.annotations)
-        videos = (file for file in sorted(Path(self.videos).rglob("*.*")) if file.suffix.lower() in VIDEO_SUFFIXES)
-        files = {file.stem: file for file in videos}
+        videos = [file for file in sorted(Path(self.videos).rglob("*.*")) if file.suffix.lower() in VIDEO_SUFFIXES]
+        # Of several, the last counts: .mp4, as the benchmark has it.
+        files = {file.stem: file for file in sorted(videos, key=lambda file: file.suffix == ".mp4")}
         for number, row in enumerate(self.rows(path, _VSTAR), 1):
             where = f"{path}, row {number}"
             if not (row["frame_count"] > 0 and row["fps"] > 0):
