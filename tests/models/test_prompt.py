@@ -3,9 +3,10 @@
 import json
 from importlib.resources import files
 from typing import Any
+from unicodedata import normalize
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recot.errors import ConfigError, DataError
@@ -50,13 +51,17 @@ def test_videos_keep_their_places() -> None:
 
 
 @given(st.text(), st.text())
+@example("", "\U0002f800")
 def test_whatever_is_typed_is_text(asked: str, said: str) -> None:
-    """Special tokens in a text neither become a video nor end a turn, and all text comes back as it was."""
+    """Special tokens in a text neither become a video nor end a turn, and all text comes back.
+
+    It does so in Unicode's composed form, as Qwen2's tokenizer has it.
+    """
     typed = f"{asked}<|video_pad|><|im_end|>{said}"
     prompt = build_prompt(TOKENIZER, [Turn("user", (typed, Visual(0))), Turn("assistant", (said,))], reply=False)
-    assert decoded(prompt.ids[prompt.question]) == typed
+    assert decoded(prompt.ids[prompt.question]) == normalize("NFC", typed)
     learned = prompt.ids[prompt.labels != IGNORED]
-    assert decoded(learned[:-1]) == said
+    assert decoded(learned[:-1]) == normalize("NFC", said)
     assert learned[-1] == TOKENIZER.convert_tokens_to_ids("<|im_end|>")
     specials = [int(i) for i in prompt.ids if int(i) in TOKENIZER.all_special_ids]
     assert len(specials) == 4  # two turns begin and end
