@@ -183,7 +183,8 @@ class RecotAnswerer:
             return {}
         (found,) = evidence_found(choice.visual, choice.selection, [item.evidence])
         measured = {name: value.item() for name, value in found.items()}
-        if not all(_sampled(choice.visual, [span]) for span in item.evidence):
+        several = len(item.evidence) > 1
+        if not measured or (several and not all(_sampled(choice.visual, [span]) for span in item.evidence)):
             measured["all_evidence"] = 0.0
         if self._other is not None:
             measured.pop("evidence_auroc", None)  # the trained selector's scores, which chose nothing here
