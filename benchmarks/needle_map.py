@@ -16,9 +16,11 @@ from collections.abc import Mapping
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from recot.atomic import write_file
+from recot.evaluation.items import Result
 from recot.evaluation.report.charts import needle_map
 from recot.evaluation.report.runs import Told, read_runs
 
@@ -53,6 +55,39 @@ def shares() -> list[str]:
     return [f"{depth / (DEPTHS - 1):.0%}" for depth in range(DEPTHS)]
 
 
+def kept(told: Told) -> dict[str, dict[str, float]]:
+    """Of the needles of each length and depth: means of what was read of them, and how many are answered of those of
+    which anything was kept."""
+    by_group: dict[str, list[Result]] = {}
+    for result in told.samples.results.values():
+        for grouping in ("length", "depth"):
+            by_group.setdefault(f"{grouping}={result.groups[grouping][0]}", []).append(result)
+    found = {}
+    for group, results in by_group.items():
+        any_kept = [result for result in results if result.saw["evidence_recall"]]
+        found[group] = {
+            "groups kept": fmean(result.saw["evidence_recall"] for result in results),
+            "any kept": len(any_kept) / len(results),
+            "answered of these": fmean(result.score for result in any_kept),
+            "prompt tokens": fmean(result.saw["prompt_tokens"] for result in results),
+        }
+    return found
+
+
+def kept_table(found: Mapping[str, Any]) -> list[str]:
+    """Markdown of ``kept``, of the selector and of the even choice."""
+    names = list(next(iter(found["kept"]["selector"].values())))
+    columns = [f"{control}: {name}" for control in found["kept"] for name in names]
+    lines = ["What is read of the needles: the mean share of a needle's groups of which a token is kept, of how many"]
+    lines += ["needles any is, how many of these are answered, tokens of the prompt.", ""]
+    lines += ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    for group in [*(f"length={length}" for length in found["lengths"]), *(f"depth={share}" for share in shares())]:
+        cells = [own[group][name] for own in found["kept"].values() for name in names]
+        told = [f"{cell:.0f}" if cell > 1 else f"{cell:.3f}" for cell in cells]
+        lines.append(f"| {group.replace('=', ' ')} | " + " | ".join(told) + " |")
+    return [*lines, ""]
+
+
 def page(found: Mapping[str, Any], pictures: list[str]) -> str:
     """The Markdown page."""
     lines = ["# Needles in haystacks", "", *(f"- {key}: {value}" for key, value in found["setting"].items()), ""]
@@ -68,7 +103,7 @@ def page(found: Mapping[str, Any], pictures: list[str]) -> str:
             for cell in cells
         ]
         lines.append(f"| {group.replace('=', ' ')} | " + " | ".join(told) + " |")
-    return "\n".join([*lines, "", *(f"![{picture}]({picture})" for picture in pictures), ""])
+    return "\n".join([*lines, "", *(f"![{picture}]({picture})" for picture in pictures), "", *kept_table(found)])
 
 
 def main() -> None:
@@ -102,6 +137,7 @@ def main() -> None:
         needle_map(told, pictures[-1])
     figures = {control: told.report["figures"] for control, told in runs.items()}
     found = {"setting": setting, "lengths": options.lengths, "runs": figures}
+    found["kept"] = {control: kept(runs[control]) for control in ("selector", "uniform")}
     write_file(options.out.with_suffix(".json"), (json.dumps(found, indent=1) + "\n").encode())
     text = page(found, [picture.name for picture in pictures])
     write_file(options.out.with_suffix(".md"), text.encode())

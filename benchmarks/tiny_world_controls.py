@@ -69,6 +69,8 @@ ROWS = {
 LEFT_OPEN = ("needle", "binding", "grounding")
 # Row of the table -> the row whose questions it has a part of.
 PARTS = {"evidence removed, no other option right": "evidence removed"}
+# Rows whose needles are told by when they are shown.
+NEEDLES = ("no selector", "selector, keep 0.1", "shuffled groups")
 # Rows that are compared question by question.
 PAIRS = (
     ("selector, keep 0.25", "no selector"),
@@ -145,6 +147,21 @@ def paired(measure: Measure, a: Scores, b: Scores) -> dict[str, Any]:
     return {**asdict(found), "value": found.value}
 
 
+def needles_by_time(world: Path, rows: dict[str, Scores]) -> dict[str, list[float]]:
+    """Accuracy of needles by when they are shown, in each quarter of the video, mean over the models' answers."""
+    items = TinyWorld(annotations=world, videos=world, counts=None).load()
+    shown = {
+        item.id: int(4 * item.evidence[0][0] / item.duration_s)
+        for item in items
+        if item.groups["task"][0] == "needle" and item.duration_s and item.evidence[0] != (0.0, item.duration_s)
+    }
+    found = {}
+    for row in NEEDLES:
+        answers = [(shown[result.id], result.score) for run in rows[row] for result in run if result.id in shown]
+        found[row] = [float(np.mean([score for place, score in answers if place == i])) for i in range(4)]
+    return found
+
+
 def page(found: dict[str, Any]) -> str:
     """The Markdown page."""
     lines = ["# The tiny world under control", "", *(f"- {key}: {value}" for key, value in found["setting"].items())]
@@ -162,6 +179,10 @@ def page(found: dict[str, Any]) -> str:
     for row, figures in found["rows"].items():
         if SELECTOR[0] in figures:
             lines.append(f"| {row} | " + " | ".join(cell(figures, name) for name in SELECTOR) + " |")
+    lines += ["", "Needles by when they are shown; those that aren't are left out:", ""]
+    lines += ["| | first quarter | second | third | last |", "|---|---:|---:|---:|---:|"]
+    for row, values in found["needles by time"].items():
+        lines.append(f"| {row} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
     lines += [
         "",
         "Paired differences in accuracy, A - B:",
@@ -210,6 +231,7 @@ def main() -> None:
         for a, b in PAIRS
     ]
     found = {"setting": setting, "rows": {row: estimates(runs) for row, runs in rows.items()}, "pairs": pairs}
+    found["needles by time"] = needles_by_time(world / "videos", rows)
     write_file(options.out.with_suffix(".json"), (json.dumps(found, indent=1) + "\n").encode())
     write_file(options.out.with_suffix(".md"), page(found).encode())
     print(page(found))
