@@ -10,13 +10,15 @@ import gc
 import json
 import logging
 import os
+import signal
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -128,6 +130,7 @@ def _query(
             daft.execution_config_ctx(maintain_order=False),
             contextlib.closing(plan.to_arrow_iter()) as stream,
             lease or contextlib.nullcontext(),
+            contextlib.nullcontext() if lease is None else _ctrl_c_ends(lease),
         ):
             for found in stream:
                 yield found.column(0).to_pylist()
@@ -207,15 +210,49 @@ class _Lease:
     """A locked file; the kernel frees the lock at the end of the block, and if this process dies in any way."""
 
     def __init__(self) -> None:
-        self._descriptor, name = tempfile.mkstemp(prefix="recot-lease-")
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        descriptor, name = tempfile.mkstemp(prefix="recot-lease-")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        self._descriptor: int | None = descriptor
         self.path = Path(name)
 
     def __enter__(self) -> "_Lease":
         return self
 
+    def give_up(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+            self.path.unlink(missing_ok=True)  # workers do it where this process was killed
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._descriptor)
-        self.path.unlink(missing_ok=True)  # workers do it where this process was killed
+        self.give_up()
+
+
+@contextlib.contextmanager
+def _ctrl_c_ends(lease: _Lease) -> Iterator[None]:
+    """Ctrl-C gives up ``lease``, and so ends the workers and what waits for them; its exception comes after the block.
+
+    Raised in the middle of Daft, it would leave a stream there that complains when Python drops it. A second Ctrl-C is
+    raised at once.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or handler is not signal.default_int_handler:
+        yield
+        return
+    interrupted = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.signal(signal.SIGINT, handler)
+        lease.give_up()
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if interrupted:
+            raise KeyboardInterrupt

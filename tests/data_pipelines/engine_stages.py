@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,8 @@ def behave(item: Item) -> Row:
             raise VideoError("a.mp4", "no_video_stream", "it has only sound")
         case "segfault":
             ctypes.string_at(0)
+        case "ctrl_c":  # to the driver, where the worker does the work itself
+            os.kill(os.getppid(), signal.SIGINT)
         case "config":
             raise ConfigError("encoder=x: no such encoder")
         case "columns":

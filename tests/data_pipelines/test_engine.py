@@ -1,6 +1,7 @@
 """Items that crash, hang or raise cost themselves alone; a run that is killed goes on and ends in the same files."""
 
 import functools
+import gc
 import os
 import signal
 import subprocess
@@ -182,6 +183,22 @@ def test_an_exception_in_the_worker_costs_its_item(attempt: Callable[..., int], 
     assert attempt(kinds, ledger) == 5
     reasons = ledger.read_table([item["id"] for item in items])["error_reason"].to_pylist()
     assert reasons == [None, "no_video_stream", "exception", None, None]
+
+
+def test_ctrl_c_ends_a_stage_while_results_come_in(
+    attempt: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaints: list[object] = []  # those of what Daft would leave behind
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    ledger, kinds = make_ledger(tmp_path), ["fine", "fine", "fine", "ctrl_c"] * 16
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        attempt(kinds, ledger)
+    gc.collect()
+    assert complaints == []
+    assert 0 < len(files(tmp_path)) < 64
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert attempt(["fine" if kind == "ctrl_c" else kind for kind in kinds], ledger) > 0
 
 
 def test_an_address_without_ray_says_what_to_install(tmp_path: Path) -> None:
