@@ -219,9 +219,9 @@ class _Lease:
         return self
 
     def give_up(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
             self.path.unlink(missing_ok=True)  # workers do it where this process was killed
 
     def __exit__(
