@@ -145,6 +145,14 @@ def test_captions_are_read_by_name_or_sentence(reply: str, answer: int | None) -
     ("reply", "answer"),
     [
         *(("1", 0), ("2.", 1), ("2) sentence", 1), ("Option 1", 0), ("option 2: A dog sits.", 1)),
+        *(
+            ("(2) A dog sits.", 1),
+            ("Option 2) A dog sits.", 1),
+            ("(option 1) A dog runs.", 0),
+            ("(2) A dog runs.", None),
+            ("Option 2) A dog runs.", None),
+            ("(2)", 1),
+        ),
         *(("1.5", None), ("12", None), ("A", None), ("3", None), ("2 dogs run.", None)),
     ],
 )
@@ -179,6 +187,14 @@ def test_captions_may_have_numbers(reply: str, answer: int | None) -> None:
 )
 def test_spans_are_two_numbers_in_order(reply: str, span: tuple[float, float] | None) -> None:
     assert read_span(reply) == span
+
+
+@pytest.mark.parametrize(
+    ("reply", "span"),
+    [("[1.5, 4.5]", (1.5, 4.5)), ("5 s - 7 s (30)", None), ("2 - 3 - 4", None), ("In 1 scene, 2 - 3 s.", None)],
+)
+def test_two_times_are_the_only_numbers(reply: str, span: tuple[float, float] | None) -> None:
+    assert judge(item("two_times", span=(1.5, 4.5)), reply, {}).answer == span
 
 
 def test_temporal_iou_by_hand() -> None:

@@ -191,6 +191,20 @@ def test_circular_options_are_compared(tmp_path: Path) -> None:
     )
 
 
+def test_a_suite_s_own_folder_is_compared_with_the_one_of_its_name(tmp_path: Path) -> None:
+    for name, scores in (("told", [1, 1]), ("bare", [0, 0])):
+        write(tmp_path / "a" / name, scores)
+        write(tmp_path / "b" / name, scores)
+    whole, told, bare = (read_run(tmp_path / path) for path in ("a", "b/told", "b/bare"))
+    assert f"- A: {tmp_path}/a/told" in report(whole, told)
+    assert "In one run only: bare." in report(whole, told)
+    assert f"- B: {tmp_path}/a/bare" in report(bare, whole)
+    assert f"- A: {tmp_path}/b/told\n- B: {tmp_path}/b/bare" in report(told, bare)
+    write(tmp_path / "c", [0, 1])
+    with pytest.raises(DataError, match=r"bare, told in A and c in B have several of one suite: give the two folders"):
+        report(whole, read_run(tmp_path / "c"))
+
+
 def test_only_common_suites_are_compared(tmp_path: Path) -> None:
     for run in "ab":
         write(tmp_path / run / "mlvu_dev", [0, 1])
@@ -252,8 +266,8 @@ def test_runs_that_can_t_be_compared(scores: list, run: dict, message: str, tmp_
 
 def test_question_about_another_video_is_refused(tmp_path: Path) -> None:
     a, b = (read_run(write(tmp_path / name, [0, 1])) for name in "ab")
-    moved = replace(b["mlvu_dev"].samples.results["q1"], video_id="elsewhere")
-    b["mlvu_dev"].samples.results["q1"] = moved  # type: ignore[index]
+    (own,) = b.values()
+    own.samples.results["q1"] = replace(own.samples.results["q1"], video_id="elsewhere")  # type: ignore[index]
     with pytest.raises(DataError, match="q1 is about another video"):
         report(a, b)
 

@@ -125,6 +125,17 @@ def test_a_model_that_says_one_letter_fails_the_circular_control() -> None:
     assert CONTROLS["none"].summary(summary) == summary
 
 
+def test_questions_count_alike_in_rotations_however_many_options_they_have() -> None:
+    two, five = item(0, options=2), item(1, options=5)
+    asked = [turned for own in (two, five) for turned in rotations(own)]
+    results = [judge(own, "AB"[own.right or 0] if own.groups["turns"] == ("2",) else "?", {}) for own in asked]
+    figures = CONTROLS["circular_options"].summary(Summary({"accuracy": pooled})).figures(results)
+    assert (figures["accuracy"].value, figures["accuracy"].units) == (0.5, 2)
+    assert figures["circular_options"].value == 0.5
+    lacking = CONTROLS["circular_options"].summary(Summary({"accuracy": pooled})).figures(results[1:])
+    assert (lacking["accuracy"].value, lacking["accuracy"].units) == (0, 1), "of the first, a turn has failed"
+
+
 def test_questions_that_are_circular_already_are_refused() -> None:
     with pytest.raises(ConfigError, match="several orders already"):
         CONTROLS["circular_options"].items([replace(item(0), groups={"question": ("x",)})])
@@ -158,6 +169,9 @@ def test_shown_frames() -> None:
     assert shown("evidence_only").tolist() == [*range(8, 16), *range(32, 36)]  # shown at start <= t < end
     assert sorted([*shown("evidence_only"), *shown("evidence_removed")]) == list(range(64))
     assert shown("evidence_only", evidence=((9.0, 10.0),)).tolist() == []
+    moments = ((1.0, 1.0), (2.1, 2.1), (9.0, 9.0), (-1.0, -1.0))
+    assert shown("evidence_only", evidence=moments).tolist() == [8, 16]  # what is shown then
+    assert sorted([*shown("evidence_removed", evidence=moments), 8, 16]) == list(range(64))
     assert shown_frames("single", TIMES[:0], (), seed=0, item_id="q").tolist() == []
 
 

@@ -180,6 +180,10 @@ def test_controls_of_the_config_are_those_of_the_package(name: str) -> None:
 def test_the_name_of_a_run_tells_what_it_sets() -> None:
     nothing = dict.fromkeys(BUDGETS)
     assert settings_name(nothing, CONTROLS["none"], "generate") == "plain"
+    assert settings_name(nothing, CONTROLS["blind"], "generate") == "control=blind"
+    blind = Control(video="none", seed=1)
+    assert settings_name(nothing, blind, "generate") == "control.video=none,control.seed=1"
+    assert settings_name(nothing, Control(seed=1), "generate") == "control.seed=1"
     assert settings_name(nothing | {"frames": 8}, Control(frames="single"), "likelihood") == (
         "frames=8,control=single_frame,scoring=likelihood"
     )

@@ -21,7 +21,7 @@ OFFICIAL = {
     "longvideobench": {"items": [1337]},
     "longvideobench_subtitles": {"items": [1337]},
     "lvbench": {"items": [1549, 1519]},
-    "mlvu_dev": {"items": [2174, 2175], "unanswerable": [2]},
+    "mlvu_dev": {"items": [2174, 2175], "unanswerable": [0, 2]},
     "mlvu_test": {"items": [502]},
     "tempcompass": {"task=multi-choice": [1580], "task=yes_no": [2453], "task=caption_matching": [1503]},
     "tiny_world": None,
@@ -75,6 +75,6 @@ def test_suites_are_chosen_together_and_changed_apart(tmp_path: Path) -> None:
     with initialize_config_dir(str(tmp_path), version_base="1.3"):
         chosen = compose("eval", ["evaluation=[mlvu_dev,tiny_world]", "evaluation.mlvu_dev.counts.items=[16]"])
         assert list(chosen.evaluation) == ["mlvu_dev", "tiny_world"]
-        assert chosen.evaluation.mlvu_dev.counts == {"items": [16], "unanswerable": [2]}
+        assert chosen.evaluation.mlvu_dev.counts == {"items": [16], "unanswerable": [0, 2]}
         assert list(compose("eval", ["evaluation=vnbench"]).evaluation) == ["vnbench"]
         assert "evaluation" not in compose("eval")

@@ -6,6 +6,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,26 @@ def test_controls_of_what_is_asked(world: Path, tmp_path: Path) -> None:
     assert len(turned) > 0
     assert "circular_options" in reports["circular_options"]["figures"]
     assert len(models["circular_options"].items) == sum(len(item.options) for item in plain.values())
+
+
+def test_what_a_control_leaves_out_is_told(tmp_path: Path) -> None:
+    """Of TempCompass' tasks, the options of one only have letters; no video is opened."""
+    suite = benchmark_files.tempcompass(tmp_path).suite
+    use = OtherModel(digest="a", given={}, make=Asked(), control=CONTROLS["shuffled_options"])
+    report = evaluate({"x": suite}, use, tmp_path / "out", processes=1)["x"]
+    assert report["unscored"] == {"macro": ["caption_matching", "yes_no"]}
+    plain = OtherModel(digest="a", given={}, make=Asked())
+    assert evaluate({"x": suite}, plain, tmp_path / "plain", processes=1)["x"]["unscored"] == {}
+
+
+def test_lines_of_subtitles_are_told_of_any_model(tmp_path: Path) -> None:
+    case = benchmark_files.video_mme(tmp_path)
+    suite = replace(case.suite, subtitles=True)
+    shown = next(item.subtitles[0].start for item in suite.load() if item.subtitles)
+    use = OtherModel(digest="a", given={}, make=Asked(shown=(shown,)))
+    evaluate({"x": suite}, use, tmp_path / "out", processes=1)
+    told = {own.saw["subtitle_lines"] for own in read_samples(tmp_path / "out/x/samples.jsonl").results.values()}
+    assert max(told) == 1
 
 
 def test_a_model_that_shows_frames_under_blind_ends_the_run(world: Path, tmp_path: Path) -> None:

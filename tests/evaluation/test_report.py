@@ -235,7 +235,7 @@ def test_a_run_without_the_headline_figure_is_in_the_table_only(write: Callable[
     }
     (row,) = re.findall(r"<tr><td>a</td>(.*?)</tr>", page.split("By group")[0], re.DOTALL)
     cells = re.findall(r'<td class="n">(.*?)</td>', row)
-    assert len(cells) == 10
+    assert len(cells) == 11
     assert "" in cells[:4], "it has no circular figure"
 
 
@@ -271,7 +271,7 @@ def test_what_a_model_doesn_t_tell_is_empty(
     write("ours", "tiny_world", plain(pixels=1000))
     page = write_report(tmp_path / "out", read_runs([tmp_path / "eval"])[0], []).read_text()
     rows = table_rows(page)
-    assert [rows[name][-4:] for name in ("ours", "frames_alone", "nothing")] == [
+    assert [rows[name][-5:-1] for name in ("ours", "frames_alone", "nothing")] == [
         ["32", "1000", "128", "32"],
         ["32", "", "", ""],
         ["", "", "", ""],
@@ -319,10 +319,40 @@ def test_lines_are_of_the_same_data_and_checkpoint(
     assert seen == {"keep=0.10 to keep=0.30": [10, 30], "keep=0.20": [20], "keep=0.40": [40]}
     (told,) = re.findall(r"<p>These runs aren't of the same questions.*?</p>", page, re.DOTALL)
     assert " ".join(told.split()).endswith(
-        "<code>aaaaaaaa</code> of keep=0.10, keep=0.30, keep=0.40; <code>bbbbbbbb</code> of keep=0.20.</p>"
+        "4 questions of data <code>aaaaaaaa</code>: keep=0.10, keep=0.30, keep=0.40; "
+        "4 questions of data <code>bbbbbbbb</code>: keep=0.20.</p>"
     )
     one = [told for told in read_runs([tmp_path / "eval"])[0] if told.run["data_hash"] == "a" * 64]
     assert "aren't of the same questions" not in write_report(tmp_path / "one", one, []).read_text()
+
+
+def test_runs_of_which_one_was_asked_less_are_told(write: Callable[..., Path], tmp_path: Path) -> None:
+    write("plain", "tiny_world", plain())
+    failed = Failure("q3", "v1", "missing", "no such file")
+    write("failed", "tiny_world", [*plain()[:3], failed])
+    turns = [
+        replace(own, id=f"{own.id}#turn{turn}", groups={**own.groups, "circular": (own.id,), "turns": ("2",)})
+        for own in plain()
+        for turn in range(2)
+    ]
+    write("circular", "tiny_world", turns, options="circular")
+    page = write_report(tmp_path / "same", read_runs([tmp_path / "eval"])[0], []).read_text()
+    assert "aren't of the same questions" not in page
+    write("evidence", "tiny_world", plain()[:3], frames="evidence_only")
+    page = write_report(tmp_path / "fewer", read_runs([tmp_path / "eval"])[0], []).read_text()
+    (told,) = re.findall(r"<p>These runs aren't of the same questions.*?</p>", page, re.DOTALL)
+    assert "3 questions of data <code>d</code>: evidence" in told
+    assert "4 questions of data <code>d</code>: circular, failed, plain" in told
+
+
+def test_runs_that_read_other_times_are_other_lines(
+    write: Callable[..., Path], drawn: dict[str, Figure], tmp_path: Path
+) -> None:
+    for name, tokens in (("keep=0.1", 900), ("keep=0.1,times=kept", 300), ("keep=0.2,times=kept", 400)):
+        write(name, "tiny_world", plain(prompt_tokens=tokens))
+    page = write_report(tmp_path / "out", read_runs([tmp_path / "eval"])[0], []).read_text()
+    assert set(lines(drawn["tiny_world_tokens_kept.png"])) == {"plain", "times=kept"}
+    assert '<td class="n">900</td></tr>' in page
 
 
 def test_many_lines_look_different(write: Callable[..., Path], drawn: dict[str, Figure], tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from recot.data.qa_text import question_text
 from recot.data.schema import QA
 from recot.errors import DataError
-from recot.evaluation.controls import wrong_videos
+from recot.evaluation.answers import judge
+from recot.evaluation.controls import CONTROLS, wrong_videos
 from recot.evaluation.items import Subtitle
 from recot.evaluation.subtitles import read_srt
 from recot.evaluation.suites import SUITES
@@ -32,6 +33,21 @@ def test_mlvu_dev_tasks_and_unanswerable(tmp_path: Path) -> None:
     assert [item.groups["task"][0] for item in items[:4]] == ["plotQA", "plotQA", "findNeedle", "findNeedle"]
     assert [item.right for item in items].count(None) == 1
     assert items[0].video == tmp_path / "video" / "1_plotQA" / "v0_0.mp4"
+
+
+def test_mlvu_dev_as_it_was_first_published(tmp_path: Path) -> None:
+    """A row without anything, an option without a text, and a video that lies in two tasks' folders."""
+    case = files.mlvu_dev(tmp_path)
+    nothing = {"question": "", "candidates": ["", "", "", ""], "answer": ""}
+    case.edit(lambda rows: rows.append(rows[0] | nothing))
+    case.edit(lambda rows: rows[1].update(video="v0_0.mp4", candidates=["2", "5", "", "10"], answer=""))
+    files.videos(tmp_path / "video" / "4_count", "v0_0.mp4")
+    items = replace(case.suite, counts={"items": [14], "videos": [13]}).load()
+    (twice,) = [item for item in items if item.id == "4_count/1"]
+    assert (twice.right, twice.video_id) == (2, "v0_0.mp4")
+    assert twice.video == tmp_path / "video" / "4_count" / "v0_0.mp4"
+    assert judge(twice, "(C)", {}).score == 1
+    assert judge(twice, " .", {}).answer is None
 
 
 def test_mlvu_mirror_is_the_same_questions(tmp_path: Path) -> None:
@@ -308,6 +324,24 @@ def test_tempcompass_forms(tmp_path: Path) -> None:
     assert items["multi-choice"].options == ("a dog", "a cat", "a cow")
     assert (items["yes_no"].options, items["yes_no"].right) == (("yes", "no"), 1)
     assert items["caption_matching"].options == ("Caption A: A dog runs.", "Caption B: A dog sits.")
+
+
+def test_tempcompass_options_may_have_outer_spaces(tmp_path: Path) -> None:
+    case = files.tempcompass(tmp_path)
+    case.edit(add("question", "What runs?\nA. a dog\n B. a cat \nC.a cow"))
+    assert case.suite.load()[0].options == ("a dog", "a cat", "a cow")
+
+
+def test_vnbench_videos_of_one_haystack_are_one(tmp_path: Path) -> None:
+    case = files.vnbench(tmp_path)
+    names = ["video9_ret_edit1.mp4", "video9_cnt_insert2.mp4", "v_Pk_ord_insert2.mp4", "other_ret_edit.mp4"]
+    files.videos(tmp_path, *names)
+    case.edit(lambda rows: [row.update(video=f"./{names[i // 4]}") for i, row in enumerate(rows)])
+    items = replace(case.suite, counts=None).load()
+    assert [item.video_id for item in items[::4]] == ["video9", "video9", "v_Pk", "other"]
+    assert {item.video.name for item in items} == {*names}
+    asked = CONTROLS["wrong_video"].items(items)
+    assert all("video9" not in item.video.name for item in asked if item.video_id == "video9")
 
 
 def test_tempcompass_clips_made_of_another_are_one_video_with_it(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_items_are_whole(case: Case) -> None:
     assert len({item.id for item in items}) == len(items)
     for item in items:
         assert item.video.is_file()
-        assert (item.span is None) == (item.form != "span") == bool(item.options)
+        assert (item.span is None) == (item.form not in ("span", "two_times")) == bool(item.options)
         assert item.right is None or 0 <= item.right < len(item.options)
         assert set(case.suite.summary.tables) <= set(item.groups)
         assert case.suite.prompt(item, [1.0]).user

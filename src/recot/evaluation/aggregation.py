@@ -12,7 +12,7 @@ Legend: U units, V videos, S strata.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm, t
@@ -137,7 +137,7 @@ def circular(question: str, tries: int | str, stratum: str | None) -> Measure:
     """Right are questions that were answered right in every one of their tries.
 
     Args:
-        question: grouping that the tries of a question share.
+        question: grouping that the tries of a question share; a result that isn't in it counts nowhere.
         tries: how many make a question, or the grouping that tells; one with fewer, as some failed, counts nowhere.
         stratum: grouping of which every group counts alike; None pools.
     """
@@ -145,7 +145,8 @@ def circular(question: str, tries: int | str, stratum: str | None) -> Measure:
     def measure(results: Sequence[Result]) -> Units:
         asked: dict[str, list[Result]] = {}
         for result in results:
-            asked.setdefault(result.groups[question][0], []).append(result)
+            if question in result.groups:
+                asked.setdefault(result.groups[question][0], []).append(result)
         wanted = {
             name: int(own[0].groups[tries][0]) if isinstance(tries, str) else tries for name, own in asked.items()
         }
@@ -158,6 +159,30 @@ def circular(question: str, tries: int | str, stratum: str | None) -> Measure:
         )
 
     return measure
+
+
+def over_tries(measure: Measure, question: str, tries: str) -> Measure:
+    """A measure of questions instead of their tries: a question's score is the mean of its tries'.
+
+    Args:
+        measure: of results with a score each.
+        question: grouping that the tries of a question share; a result that isn't in it is a question by itself.
+        tries: grouping that tells how many make a question; one with fewer, as some failed, counts nowhere.
+    """
+
+    def measured(results: Sequence[Result]) -> Units:
+        asked: dict[str, list[Result]] = {}
+        for result in results:
+            asked.setdefault(result.groups.get(question, (result.id,))[0], []).append(result)
+        whole = {name: own for name, own in asked.items() if len(own) == int(own[0].groups.get(tries, ("1",))[0])}
+        return measure(
+            [
+                replace(own[0], id=name, score=float(np.mean([result.score for result in own])))
+                for name, own in whole.items()
+            ]
+        )
+
+    return measured
 
 
 def unparsed(results: Sequence[Result]) -> Units:

@@ -71,8 +71,8 @@ def likeliest(item: Item, letter_nll: Sequence[float], saw: Mapping[str, object]
 
 def read(item: Item, reply: str) -> int | Span | None:
     """What a reply to an item answers: the index of an option, or seconds; None if that isn't clear."""
-    if item.form == "span":
-        return read_span(reply)
+    if item.form in ("span", "two_times"):
+        return read_span(reply, among_others=item.form == "span")
     if item.form == "yes_no":
         return read_yes_no(reply)
     if item.form == "named":
@@ -97,6 +97,8 @@ def read_letter(reply: str, options: Sequence[str]) -> int | None:
     the text of the option, names none; neither does a letter beyond the options.
     """
     said = reply.strip()
+    if not _plain(said):  # benchmarks have empty options
+        return None
     by_text = [i for i, option in enumerate(options) if _plain(said) == _plain(option)]
     if len(by_text) == 1 and not _ALONE.fullmatch(said):  # an option may read "a"
         return by_text[0]
@@ -127,16 +129,17 @@ def read_named(reply: str, options: Sequence[str]) -> int | None:
     and anything after that but another option. ``A man runs`` begins with an ``A`` that is no name.
 
     Args:
-        reply: ``Caption A``, ``A man runs.``, ``Caption A: A man runs.``, ``A``, ``A.``, or ``A) A man runs.``
+        reply: ``Caption A``, ``A man runs.``, ``Caption A: A man runs.``, ``A``, ``A.``, ``A) A man runs.``, or
+            ``(Caption A) A man runs.``
         options: name and sentence each, ``Caption A: A man runs.``, ``Option 1: A man runs.``
     """
-    said = [reply, *re.findall(r"^\s*\w+[.)]\s+(.*)", reply, re.DOTALL)]
+    said = [reply, *re.findall(r"^\s*(?:\w+[.)]|\(?(?:\w+ )?\w+\))\s+(.*)", reply, re.DOTALL)]
     found = {i for i, option in enumerate(options) for part in said if _gives(part, option)}
     return found.pop() if len(found) == 1 else None
 
 
-def read_span(reply: str) -> Span | None:
-    """Two times in seconds: the only two numbers of a reply, or else its only range, ``24.3 - 30.4``.
+def read_span(reply: str, *, among_others: bool = True) -> Span | None:
+    """Two times in seconds: the only two numbers of a reply; with ``among_others``, else its only range, ``2.4 - 3``.
 
     None where the second is before the first. Clock times (``0:24``) aren't seconds.
     """
@@ -144,7 +147,7 @@ def read_span(reply: str) -> Span | None:
     ranges = _RANGE.findall(reply)
     if len(numbers) == 2 and not re.search(r"\d:\d", reply):
         start, end = numbers
-    elif len(ranges) == 1:
+    elif among_others and len(ranges) == 1:
         start, end = ranges[0]
     else:
         return None
@@ -183,7 +186,8 @@ def _gives(reply: str, option: str) -> bool:
     if said in (_plain(name), _plain(sentence), _plain(option)) or said.startswith(f"{_plain(name)}: "):
         return True
     last = re.escape(name.rpartition(" ")[2])
-    return re.fullmatch(rf"{last}(?:[.)]|[.)]\s.*)?", reply.strip(), re.DOTALL) is not None
+    named = rf"\(?(?:{last}|(?i:{re.escape(name)}))(?:[.)]|[.)]\s.*)?"
+    return re.fullmatch(named, reply.strip(), re.DOTALL) is not None
 
 
 def _plain(text: str) -> str:

@@ -71,11 +71,11 @@ def settings_name(budgets: Mapping[str, Any], control: Control, scoring: str) ->
     """What a run sets, as the name of its folder: ``keep=0.25,control=blind``; ``plain`` if nothing."""
     given = {name: value for name, value in budgets.items() if value is not None}
     known = [name for name, own in CONTROLS.items() if own == control]
-    if known:
-        given["control"] = known[0]
-    else:
+    if not known:
         changed = {f.name: value for f in fields(control) if (value := getattr(control, f.name)) != f.default}
         given |= {f"control.{name}": value for name, value in changed.items()}
+    elif known[0] != "none":
+        given["control"] = known[0]
     if scoring != "generate":
         given["scoring"] = scoring
-    return ",".join(f"{name}={value}" for name, value in given.items() if value != "none") or "plain"
+    return ",".join(f"{name}={value}" for name, value in given.items()) or "plain"

@@ -77,6 +77,11 @@ class Run:
     samples: Samples
     unscored: Mapping[str, Sequence[str]]
 
+    @property
+    def suite(self) -> str:
+        """Of run.json."""
+        return str(self.run["suite"])
+
 
 def compare(a: Run, b: Run) -> dict[str, Difference]:
     """All measures of the suite and of its selector, by name, and the first one in each group.
@@ -152,30 +157,41 @@ def read_run(folder: Path) -> dict[str, Run]:
             ) from error
         if suite not in SUITES:
             raise DataError(f"{own}: there is no suite {suite!r}, only {', '.join(sorted(SUITES))}")
-        runs[own.name if own != folder else suite] = Run(own, run, read_samples(own / "samples.jsonl"), lacking)
+        runs[own.resolve().name] = Run(own, run, read_samples(own / "samples.jsonl"), lacking)
     return runs
 
 
 def report(a: Mapping[str, Run], b: Mapping[str, Run]) -> str:
     """Markdown: a table a suite that both have, after what differs in the runs' settings.
 
+    Suites go by the names of their folders. A suite's own folder may have any name where the other run has no such
+    one: it then goes by the suite.
+
     Raises:
         DataError: if they have none in common, or one can't be compared.
     """
-    common = [name for name in a if name in b]
-    if not common:
-        raise DataError(f"no suite in common: {', '.join(a)} in A, {', '.join(b)} in B")
+    pairs = [(name, a[name], b[name]) for name in a if name in b]
+    if not pairs:
+        pairs = [(one.suite, one, other) for one in a.values() for other in b.values() if one.suite == other.suite]
+    if not pairs:
+        suites = [", ".join(dict.fromkeys(own.suite for own in runs.values())) for runs in (a, b)]
+        raise DataError(f"no suite in common: {suites[0]} in A, {suites[1]} in B")
+    if len({one.folder for _, one, _ in pairs}) < len(pairs) or len({other.folder for *_, other in pairs}) < len(pairs):
+        raise DataError(
+            f"{', '.join(a)} in A and {', '.join(b)} in B have several of one suite: give the two folders to compare"
+        )
     lines: list[str] = []
-    for name in common:
-        rows = compare(a[name], b[name])
-        lines += [f"## {name}", "", *_told(a[name], b[name]), ""]
+    for name, one, other in pairs:
+        rows = compare(one, other)
+        lines += [f"## {name}", "", *_told(one, other), ""]
         lines += ["| measure | A | B | B - A | 95 % interval | p | units | videos |", "|---" * 8 + "|"]
         for measure, d in rows.items():
             interval = "" if d.low is None or d.high is None else f"{d.low:+.4f} to {d.high:+.4f}"
             numbers = f"{d.a:.4f} | {d.b:.4f} | {d.value:+.4f} | {interval} | {d.p_value:.4f} | {d.units} | {d.videos}"
             lines.append(f"| {measure} | {numbers} |")
         lines.append("")
-    only = sorted({*a, *b} - {*common})
+    paired = {own.folder for _, *both in pairs for own in both}
+    only = sorted({name for runs in (a, b) for name, own in runs.items() if own.folder not in paired})
     return "\n".join([*lines, *([f"In one run only: {', '.join(only)}.", ""] if only else [])])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from einops import rearrange
 
 from recot.errors import ConfigError
-from recot.evaluation.aggregation import Summary, circular
+from recot.evaluation.aggregation import Summary, circular, over_tries
 from recot.evaluation.items import Item, Span
 from recot.grouping import GROUP_SIZE
 from recot.randomness import derive_seed, keyed_rng
@@ -22,6 +22,7 @@ Video = Literal["own", "none", "blank", "wrong"]
 Frames = Literal["all", "shuffled", "shuffled_groups", "single", "evidence_only", "evidence_removed"]
 Options = Literal["given", "shuffled", "circular"]
 Selector = Literal["model", "uniform", "random", "first_k", "oracle"]
+TURN = "#turn"  # between a question's id and the number of its rotation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +90,15 @@ class Control:
         return asked
 
     def summary(self, summary: Summary) -> Summary:
-        """What is computed: for circular options, also ``circular_options``, the share right in all rotations."""
+        """What is computed: for circular options, also ``circular_options``, the share right in all rotations.
+
+        A question counts as much as another there, however many options it has: its score is the mean over rotations.
+        """
         if self.options != "circular":
             return summary
-        measure = circular("circular", "turns", None)
-        return replace(summary, measures={**summary.measures, "circular_options": measure})
+        measures = {name: over_tries(measure, "circular", "turns") for name, measure in summary.measures.items()}
+        measures["circular_options"] = circular("circular", "turns", None)
+        return replace(summary, measures=measures)
 
     @property
     def needs_evidence(self) -> bool:
@@ -166,7 +171,8 @@ def rotations(item: Item) -> list[Item]:
     orders = [[(place + turn) % count for place in range(count)] for turn in range(count)]
     groups = {**item.groups, "circular": (item.id,), "turns": (str(count),)}
     return [
-        replace(_reordered(item, order), id=f"{item.id}#turn{turn}", groups=groups) for turn, order in enumerate(orders)
+        replace(_reordered(item, order), id=f"{item.id}{TURN}{turn}", groups=groups)
+        for turn, order in enumerate(orders)
     ]
 
 
@@ -202,7 +208,10 @@ def shown_frames(
         return rng.integers(len(places), size=1)
     inside = np.zeros(len(places), dtype=bool)
     for start, end in evidence:
-        inside |= (start <= times_s) & (times_s < end)
+        if start == end:  # a moment: the frame that is shown then
+            inside |= (places == np.searchsorted(times_s, start, side="right") - 1) & (start <= times_s[-1])
+        else:
+            inside |= (start <= times_s) & (times_s < end)
     return places[inside if frames == "evidence_only" else ~inside]
 
 

@@ -14,8 +14,9 @@ Span = tuple[float, float]
 """Start and end in presentation seconds."""
 Groups = Mapping[str, tuple[str, ...]]
 """Name of a grouping -> the groups that a question is in, e.g. ``{"task": ("count",)}``."""
-Form = Literal["letter", "yes_no", "named", "span"]
-"""How a reply is read: as an option's letter, as yes or no, as an option's own name (``Caption A``), as two times."""
+Form = Literal["letter", "yes_no", "named", "span", "two_times"]
+"""How a reply is read: as an option's letter, as yes or no, as an option's own name (``Caption A``), as a range of
+seconds, or as two times with no other number."""
 
 
 @dataclass(frozen=True)

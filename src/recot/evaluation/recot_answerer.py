@@ -97,7 +97,6 @@ class RecotAnswerer:
         saw = {
             "frames": 0 if shown is None else len(shown.times_s),
             "pixels": 0 if shown is None else len(shown.times_s) * math.prod(self._inference.frame_size),
-            "subtitle_lines": told.subtitle_lines,
             # Of an image, all; of a video, what the selector chose.
             **dict.fromkeys(("tokens_seen", "tokens_kept"), 0 if shown is None else shown.tokens[..., 0].numel()),
             "prompt_tokens": packed.embeddings.shape[1],

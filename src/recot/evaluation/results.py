@@ -121,7 +121,13 @@ class ResultsFolder:
         os.fsync(descriptor)
         self._synced = time.monotonic()
 
-    def finish(self, items: Sequence[Item], summary: Summary, suite_settings: Mapping[str, Any]) -> dict[str, Any]:
+    def finish(
+        self,
+        items: Sequence[Item],
+        summary: Summary,
+        suite_settings: Mapping[str, Any],
+        not_asked: Sequence[Item] = (),
+    ) -> dict[str, Any]:
         """Write ``results.json``, and the lines of ``samples.jsonl`` in the order of the items. By one process, once
         all have ended.
 
@@ -129,11 +135,12 @@ class ResultsFolder:
             items: the questions.
             summary: what is computed.
             suite_settings: how the suite was set, as JSON values. Only told: what they decide is in ``run``'s hashes.
+            not_asked: the suite's other questions, which a control left out.
 
         Returns:
             What is in ``results.json``: ``run``, ``suite_settings``, ``figures`` (value, low, high, units,
             videos; none if all failed), ``unscored`` (by figure, the groups that it should average over and doesn't, as
-            all of theirs failed), ``samples`` (how many), ``failed`` (id, video and reason of each).
+            all of theirs failed or weren't asked), ``samples`` (how many), ``failed`` (id, video and reason of each).
 
         Raises:
             DataError: if a sample is missing, or the disk is full.
@@ -153,7 +160,7 @@ class ResultsFolder:
             "run": self.run,
             "suite_settings": suite_settings,
             "figures": figures,
-            "unscored": summary.unscored(results, [judge(item, "", {}) for item in items]) if failures else {},
+            "unscored": summary.unscored(results, [judge(item, "", {}) for item in (*items, *not_asked)]),
             "samples": {"all": len(items), "scored": len(results), "failed": len(failures)},
             "failed": [asdict(failure) for failure in failures],
         }

@@ -19,7 +19,7 @@ from recot.evaluation.answers import judge
 from recot.evaluation.controls import Control
 from recot.evaluation.costs import OWN, write_costs
 from recot.evaluation.evidence import with_evidence
-from recot.evaluation.items import Failure, Item, data_hash, share, subtitles_hash
+from recot.evaluation.items import Failure, Item, Prompt, data_hash, share, subtitles_hash
 from recot.evaluation.processes import Place, parent_is_gone, run, torchrun_place
 from recot.evaluation.progress import Progress
 from recot.evaluation.recot_answerer import RecotAnswerer, Scoring, check_use
@@ -28,8 +28,6 @@ from recot.evaluation.suites import Benchmark, NeedleInAHaystack
 from recot.evaluation.suites.base import missing_videos
 
 AnySuite = Benchmark | NeedleInAHaystack
-Reports = dict[str, dict[str, Any]]
-"""What is in ``results.json``, by suite."""
 
 
 class Use(Protocol):
@@ -143,6 +141,7 @@ class Task:
 
     suite: AnySuite
     asked: tuple[Item, ...]
+    not_asked: tuple[Item, ...]  # questions of the suite that the control leaves out
     missing: tuple[Failure, ...]  # questions whose video isn't there
     folder: Path
     run: Mapping[str, Any]
@@ -216,7 +215,9 @@ def prepare(name: str, suite: AnySuite, use: Use, folder: Path) -> Task:
     }
     # A blind run opens no video: it needs none.
     missing = [] if use.control.video == "none" else missing_videos(asked, suite.origin)
-    task = Task(suite, tuple(asked), tuple(missing), folder / name, described)
+    ids = {item.groups.get("circular", (item.id,))[0] for item in asked}
+    not_asked = tuple(item for item in items if item.id not in ids)
+    task = Task(suite, tuple(asked), not_asked, tuple(missing), folder / name, described)
     task.results()
     return task
 
@@ -247,18 +248,33 @@ def answer_items(
     for item in by_video(items):
         if stop():
             break
+        told = _Told(partial(suite.prompt, item))
         try:
-            answered = answerer.answer(item, partial(suite.prompt, item))
+            answered = answerer.answer(item, told)
         except VideoError as error:
             # The id of a video doesn't always tell its file.
             folder.add(Failure(item.id, item.video_id, error.reason, f"{item.video}: {error.message}"))
             mark = time.perf_counter()
             continue
         now = time.perf_counter()
-        sample = judge(item, answered.reply, _timed(answered, now - mark))
+        saw = _timed(answered, now - mark)
+        sample = judge(item, answered.reply, {**saw, "subtitle_lines": told.subtitle_lines})
         mark = now
         folder.add(sample)
     folder.sync()
+
+
+class _Told:
+    """A question's prompt, and how many lines of subtitles it told when it was last made."""
+
+    def __init__(self, prompt: Callable[[Sequence[float]], Prompt]) -> None:
+        self._prompt = prompt
+        self.subtitle_lines = 0
+
+    def __call__(self, times_s: Sequence[float]) -> Prompt:
+        prompt = self._prompt(times_s)
+        self.subtitle_lines = prompt.subtitle_lines
+        return prompt
 
 
 def by_video(items: Sequence[Item]) -> list[Item]:
@@ -321,6 +337,7 @@ def _timed(answered: Answered, seconds: float) -> dict[str, object]:
 def _finish(task: Task, control: Control) -> dict[str, Any]:
     results = task.results()
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(task.suite).items()}
-    report = results.finish(task.asked, control.summary(with_evidence(task.suite.summary)), settings)
+    summary = with_evidence(control.summary(task.suite.summary))
+    report = results.finish(task.asked, summary, settings, task.not_asked)
     write_costs(task.folder, list(results.read().results.values()))
     return report

@@ -166,8 +166,9 @@ def _draw(axes: Axes, rows: list[_Timeline]) -> None:
 
 
 def _without_budgets(label: str) -> str:
-    """A run's label without what it says of budgets."""
-    words = [[part for part in word.split(",") if part.split("=")[0] not in BUDGETS] for word in label.split(" ")]
+    """A run's label without what it says of budgets; times aren't counted among the tokens that are kept."""
+    budgets = {*BUDGETS} - {"times"}
+    words = [[part for part in word.split(",") if part.split("=")[0] not in budgets] for word in label.split(" ")]
     return " ".join(",".join(parts) or "plain" for parts in words)
 
 

@@ -43,7 +43,7 @@ class Section:
     runs: list[Told]
     columns: list[str]  # figures of the table
     groups: list[str]  # figures of the table by group
-    data: dict[str, list[str]]  # hash of the questions -> labels of the runs
+    data: dict[tuple[str, frozenset[str]], list[str]]  # hash of the data, ids of the questions -> labels of the runs
     pictures: list[Picture]
 
 
@@ -92,9 +92,9 @@ def write_report(folder: Path, runs: Sequence[Told], unfinished: Sequence[Path])
 def _section(name: str, runs: list[Told], folder: Path) -> Section:
     measures = {key for told in runs for key in SUITES[told.run["suite"]].summary.measures}
     figures = list(dict.fromkeys(key for told in runs for key in told.figures))
-    data: dict[str, list[str]] = {}
+    data: dict[tuple[str, frozenset[str]], list[str]] = {}
     for told in runs:
-        data.setdefault(told.run["data_hash"], []).append(told.label)
+        data.setdefault((told.run["data_hash"], told.asked), []).append(told.label)
     return Section(
         name=name,
         runs=runs,

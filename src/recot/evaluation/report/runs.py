@@ -10,6 +10,7 @@ from typing import Any
 from recot.errors import DataError
 from recot.evaluation.aggregation import Figure
 from recot.evaluation.compare import Run
+from recot.evaluation.controls import TURN
 from recot.evaluation.costs import OWN
 from recot.evaluation.evidence import EVIDENCE, Gain, gain_of_runs, seen
 from recot.evaluation.results import Samples, read_figures, read_samples
@@ -61,6 +62,14 @@ class Told:
     def own_share(self) -> float | None:
         """``own_share`` of costs.json; None where no sample tells what its model took: all seconds are ``own`` then."""
         return float(self.costs["own_share"]) if self.costs["seconds"].keys() - {OWN} else None
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Ids of the questions, those that failed too; a question that was asked in every rotation is one."""
+        turns = {own.groups["circular"][0] for own in self.samples.results.values() if "circular" in own.groups}
+        if turns:
+            return frozenset(turns | {name.rpartition(TURN)[0] for name in self.samples.failures})
+        return frozenset(self.samples.results) | frozenset(self.samples.failures)
 
     def mean(self, name: str) -> float | None:
         """Of the samples' frames, pixels or tokens; None where no sample tells it."""

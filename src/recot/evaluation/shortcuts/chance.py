@@ -14,7 +14,6 @@ import numpy as np
 
 from recot.tiny_world.planting import OPTIONS
 
-CHANCE = 1 / OPTIONS
 DRAWS = 2000
 _TAIL = 0.025
 

@@ -127,6 +127,8 @@ def question_types(where: str, value: Any) -> tuple[str, ...]:
 def time_reference(where: str, text: Any) -> tuple[Span, ...]:
     """``01:02-01:10`` or ``1:00:05-1:00:09`` in seconds; nothing for None, or where it isn't two times in order.
 
+    They are whole seconds: ``01:02-01:02`` is all of that second.
+
     Raises:
         DataError: if it is no text.
     """
@@ -136,7 +138,7 @@ def time_reference(where: str, text: Any) -> tuple[Span, ...]:
     if times is None:
         return ()
     start, end = (_clock(part) for part in times.groups())
-    return ((start, end),) if start <= end else ()
+    return ((start, max(end, start + 1)),) if start <= end else ()
 
 
 def _clock(text: str) -> float:

@@ -17,7 +17,10 @@ _DEV_FIELDS = Fields(
     texts=("video", "question", "question_type"), numbers=("duration",), lists=("candidates",), others=("answer",)
 )
 _MIRROR_FIELDS = Fields(
-    texts=("video_name", "question", "task_type"), lists=("candidates",), others=("answer",), optional=("duration",)
+    texts=("video_name", "question", "task_type"),
+    lists=("candidates",),
+    others=("answer",),
+    optional=("duration", "question_id"),
 )
 _TEST_FIELDS = Fields(
     texts=("video", "question", "question_type", "question_id"),
@@ -33,9 +36,10 @@ _SUMMARY = Summary({"m_avg": mean_over("task"), "accuracy": pooled}, ("task",))
 class MLVUDev(Benchmark):
     """Seven tasks. ``m_avg``, the mean over tasks, is what MLVU ranks by; ``accuracy`` pools. Publications mix them.
 
-    Two answers of the needle task are not among the candidates (``unanswerable``): no reply is right, as in MLVU's
-    own scorer. Of equal candidates, the last is right, see ``last_option``. A mirror in one file has letters for
-    answers, so that nothing is unanswerable, and the options in the question once more.
+    In the files as they were at first, two answers of the needle task are not among the candidates (``unanswerable``):
+    no reply is right, as in MLVU's own scorer; and a row of the topic task is empty, which is left out. Of equal
+    candidates, the last is right, see ``last_option``. A mirror in one file has letters for answers, so that nothing is
+    unanswerable, and the options in the question once more.
     """
 
     name = "mlvu_dev"
@@ -64,12 +68,14 @@ class MLVUDev(Benchmark):
             for number, row in enumerate(self.rows(path, _DEV_FIELDS), 1):
                 where = f"{path}, row {number}"
                 options = texts(where, row["candidates"])
+                if not "".join((row["question"], *options)).strip():
+                    continue
                 right = last_option(options, row["answer"])
                 if right is None and name != _WITH_UNANSWERABLE:
                     raise DataError(f"{where}: the answer {row['answer']!r} is none of the candidates {list(options)}")
                 yield _item(
                     identity=f"{name}/{number - 1}",
-                    video_id=f"{name}/{row['video']}",
+                    video_id=row["video"],  # some videos lie in the folders of two tasks
                     video=Path(self.videos) / name / row["video"],
                     row=row,
                     question=row["question"],

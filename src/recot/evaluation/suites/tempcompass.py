@@ -110,7 +110,7 @@ def _parts(where: str, form: Form, row: dict[str, Any]) -> tuple[str, tuple[str,
     assert form in get_args(Form)
     if form == "yes_no":
         return row["question"], YES_NO, option_by_text(where, YES_NO, row["answer"].lower())
-    question, *listed = row["question"].split("\n")
+    question, *listed = (line.strip() for line in row["question"].split("\n"))
     if len(listed) < 2:
         raise DataError(f"{where}: no options below the question {row['question']!r}")
     if form == "named":

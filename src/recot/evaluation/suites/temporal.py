@@ -87,7 +87,7 @@ class VStarTemporal(Benchmark):
                 video_id=str(row["vid"]),
                 video=files.get(str(row["vid"]), Path(self.videos) / f"{row['vid']}.mp4"),
                 question=row["temporal_question"],
-                form="span",
+                form="two_times",
                 span=(moment := annotated_span(where, row["timestamps"])),
                 groups={"domain": (row["domain"],), "duration": (length,)},
                 evidence=(moment,),

@@ -1,5 +1,6 @@
 """VNBench (arXiv 2406.09367): needles put into videos; a question is asked 4 times, its options in other orders."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from recot.evaluation.items import Item
 from recot.evaluation.suites.base import Benchmark, Fields, Origin, equal_options, texts
 
 TRIES = 4
+_NEEDLE = re.compile(r"_(ret|ord|cnt)_(edit|insert)\d*\.\w+$")
 _FIELDS = Fields(
     texts=("video", "question", "type"),
     numbers=("try",),
@@ -24,6 +26,9 @@ class VNBench(Benchmark):
     """``circular``, what VNBench ranks by: all 4 tries right, the mean over types; also single tries.
 
     ``try`` is 0 to 3, each with the options in an order of its own, see ``circular_tries``.
+
+    Videos that are one haystack with other needles count as one video, see ``haystack``: how they are answered isn't
+    independent.
     """
 
     name = "vnbench"
@@ -50,7 +55,7 @@ class VNBench(Benchmark):
             tries[question].append(options)
             yield Item(
                 id=f"{question}#{row['try']}",
-                video_id=video,
+                video_id=haystack(video),
                 video=Path(self.videos) / video,
                 question=row["question"],
                 form="letter",
@@ -59,6 +64,14 @@ class VNBench(Benchmark):
                 groups={"type": (row["type"],), "question": (question,)},
             )
         circular_tries(path, tries)
+
+
+def haystack(video: str) -> str:
+    """The video that needles were put into: ``video9`` of ``video9_ret_edit1.mp4`` and of ``video9_cnt_edit2.mp4``.
+
+    Names of another kind are returned as they are.
+    """
+    return _NEEDLE.sub("", Path(video).name) if _NEEDLE.search(video) else video
 
 
 def circular_tries(path: Path, tries: Mapping[str, Sequence[tuple[str, ...]]]) -> None:
