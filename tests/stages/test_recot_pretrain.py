@@ -30,8 +30,10 @@ ENCODER = {
 }
 
 
-def module(kind: str = "sgm", encoder_seed: int = 0, **changes: Any) -> RecotPretrain:
-    torch.manual_seed(0)
+def module(
+    kind: str = "sgm", encoder_seed: int = 0, seed: int = 0, init_from: Path | None = None, **changes: Any
+) -> RecotPretrain:
+    torch.manual_seed(seed)
     encoder = seeded_encoder(config=ENCODER, drop_layers=1, grid=4, seed=encoder_seed)
     recot = Recot(
         dts=DynamicTokenSynthesizer(width=32, heads=changes.pop("heads", 1)),
@@ -48,6 +50,7 @@ def module(kind: str = "sgm", encoder_seed: int = 0, **changes: Any) -> RecotPre
         betas=(0.9, 0.95),
         warmup_steps=2,
         compile=False,
+        init_from=None if init_from is None else str(init_from),
     )
 
 
@@ -214,3 +217,19 @@ def test_encoder_and_model_of_different_width() -> None:
             warmup_steps=1,
             compile=False,
         )
+
+
+@pytest.mark.parametrize("kind", ["sgm", "random", "tube", "redundant"])
+def test_it_goes_on_from_the_weights_of_another_run(kind: str, tmp_path: Path) -> None:
+    before = module(seed=1)
+    checkpoint: dict[str, Any] = {"state_dict": dict(before.state_dict()), "config": {}}
+    before.frozen.leave_out(checkpoint)
+    AtomicCheckpointIO().save_checkpoint(checkpoint, tmp_path / "one.ckpt")
+    after = module(kind, init_from=tmp_path / "one.ckpt")
+    for name, tensor in before.recot.state_dict().items():
+        if kind == "sgm" or not name.startswith("masking."):
+            assert torch.equal(after.recot.state_dict()[name], tensor), name
+    with pytest.raises(DataError, match="vision_encoder"):
+        module(encoder_seed=1, init_from=tmp_path / "one.ckpt")
+    with pytest.raises(DataError, match=r"none\.ckpt: no checkpoint there"):
+        module(init_from=tmp_path / "none.ckpt")

@@ -51,7 +51,7 @@ def init_from(
     if problems := mismatch(own, saved, missing, unexpected):
         raise DataError(
             f"init_from={source}: weights don't match. {problems}. If that is as it should be, name the parts under "
-            "expected_missing or expected_unexpected of the stage; otherwise give another checkpoint or the model it "
+            "stage.module.expected_missing or expected_unexpected; otherwise give another checkpoint or the model it "
             "was trained with."
         )
     common = own.keys() & saved.keys()

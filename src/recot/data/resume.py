@@ -36,5 +36,6 @@ def check_same_order(saved: dict[str, Any], now: dict[str, Any]) -> None:
     if changed:
         raise ConfigError(
             f"This run can't be resumed where it stopped, because its batches would be others: {'; '.join(changed)}. "
-            "Set these back to resume it, or start a new run from the checkpoint's weights."
+            "Set these back to resume it, or start a new run from the checkpoint's weights: init_from=<checkpoint>, "
+            "without resume."
         )

@@ -3,6 +3,7 @@
 Legend: G groups, T frames a group, H W frame size in pixels, h w token grid, C width.
 """
 
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from recot.batch import VideoBatch
 from recot.checkpoints.frozen_parts import FrozenParts
+from recot.checkpoints.init_from import init_from as start_from
 from recot.errors import ConfigError, DataError
 from recot.evaluation.metrics import REORDERING, ReconstructionMetrics
 from recot.losses import ReconstructionWeights, normalised_target, reconstruction_terms, weighted_sum
@@ -38,9 +40,12 @@ class RecotPretrain(lightning.LightningModule):
         betas: AdamW's.
         warmup_steps: optimizer steps of linear warmup, before the cosine to 0 at the last step.
         compile: run the trained model through ``torch.compile``.
+        init_from: a checkpoint of this stage, whose weights training starts from; null starts from fresh ones. What
+            masks is fresh if it is of another kind.
 
     Raises:
         ConfigError: for an impossible rate or warmup.
+        DataError: if the checkpoint doesn't fit.
         ValueError: if encoder and model differ in width.
     """
 
@@ -56,6 +61,7 @@ class RecotPretrain(lightning.LightningModule):
         betas: tuple[float, float],
         warmup_steps: int,
         compile: bool,
+        init_from: str | None = None,
     ) -> None:
         super().__init__()
         if vision_encoder.width != recot.dts.width:
@@ -78,6 +84,11 @@ class RecotPretrain(lightning.LightningModule):
         self.validation = ReconstructionMetrics(recot.dts.width)
         self._gradients = GradientWatch(recot)
         self.frozen = FrozenParts({"vision_encoder": vision_encoder})
+        if init_from is not None:
+            other = ["masking"]  # of another kind, it has other weights
+            start_from(
+                self.recot, Path(init_from), frozen=self.frozen, expected_missing=other, expected_unexpected=other
+            )
 
     def setup(self, stage: str) -> None:
         """Check cached features, if any, against this encoder; compile if asked to."""

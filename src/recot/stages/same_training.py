@@ -40,7 +40,7 @@ def require_same_training(
             raise DataError(
                 f"The checkpoint's run trained otherwise than the settings of stage say. {each}. `resume` continues a "
                 "run with the settings that it had: give those (they are stored in the checkpoint under 'config'). "
-                "Later stages go on from its weights with others: init_from=<checkpoint>, without resume."
+                "To go on from its weights with others: init_from=<checkpoint>, without resume."
             )
 
 
