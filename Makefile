@@ -73,7 +73,7 @@ lint: setup
 
 # make bench VIDEOS=<folder of clips>
 bench: setup
-	$(BIN)/python benchmarks/dts.py
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/dts.py
 	$(BIN)/python benchmarks/full_size.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/selector.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/long_video.py

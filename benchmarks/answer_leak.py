@@ -4,7 +4,7 @@
 
 Goes on from CHECKPOINT, of stage 3, but for its selector, which starts anew with each seed: with ``query=question``,
 ours, and with ``query=prompt``, all text of the prompt, template and, in training, answer included, as the released
-model was trained (OFFICIAL_SPEC 7); both with the grounding loss (``--spans 1``), which tells the selector where
+model was trained; both with the grounding loss (``--spans 1``), which tells the selector where
 answers are shown, and, like the released model, without (``--spans 0``). Stage 3's own validation reads what training
 reads; the evaluator asks about unseen videos, and has no answer to give. Writes FILE.md and FILE.json; what is done is
 not done again.

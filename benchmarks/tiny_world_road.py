@@ -1,6 +1,6 @@
 """The whole road on the tiny world, and whether stage 1 pays.
 
-    python benchmarks/tiny_world_road.py --work FOLDER [--seeds 0 1 2] [--compressors recot fresh mean]
+    python benchmarks/tiny_world_road.py --work FOLDER [--seeds 0 1 2] [--compressors recot fresh mean] [--out FILE]
 
 For each seed and compressor: the stages, each from the checkpoint of the one before. With ``recot``, the DTS of stage
 1 compresses; with ``fresh``, stage 1 is left out and the DTS stays as it starts; with ``mean``, the mean of 4 frames
@@ -179,8 +179,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--compressors", choices=COMPRESSORS, nargs="+", default=list(COMPRESSORS))
-    parser.add_argument("--out", type=Path, default=REPO / "benchmarks/results/stage1_pays")
+    parser.add_argument("--out", type=Path, help="FILE of the page; FOLDER/stage1_pays unless given")
     options = parser.parse_args()
+    out = options.out or options.work.resolve() / "stage1_pays"
     runs = [
         {"compressor": compressor, "seed": seed} | compare(options.work.resolve(), compressor, seed)
         for compressor in options.compressors
@@ -193,8 +194,8 @@ def main() -> None:
         "date": date.today().isoformat(),
     }
     found = {"setting": setting, "runs": runs}
-    write_file(options.out.with_suffix(".json"), (json.dumps(found, indent=1) + "\n").encode())
-    write_file(options.out.with_suffix(".md"), page(found).encode())
+    write_file(out.with_suffix(".json"), (json.dumps(found, indent=1) + "\n").encode())
+    write_file(out.with_suffix(".md"), page(found).encode())
     print(page(found))
     for seed in options.seeds if "recot" in options.compressors else []:
         go_on(options.work.resolve() / f"recot_{seed}", seed)

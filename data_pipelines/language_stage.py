@@ -1,6 +1,6 @@
 """Stage ``language``: what a language model makes of the questions without the video.
 
-The model is handed in (ARCHITECTURE rule 5), as a picklable callable that loads it, once in each worker.
+The model is handed in, as a picklable callable that loads it, once in each worker.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -40,7 +40,7 @@ from data_pipelines.vision_stage import (
 from recot.data.schema import QA
 
 _TOP_K = 1  # frames that a sentence is compared with; of tiny-world captions, one told right from wrong best
-_SAME_COSINE = 0.9  # DATA.md: greedy frame clusters
+_SAME_COSINE = 0.9  # of greedy frame clusters; ours
 TRY_AGAIN = ("exception", "fetch_failed", "stage_failed", "unreadable_file")
 """Failures that may say nothing of the video: they are forgotten, so that the next run tries again."""
 MISSING = "not_found"

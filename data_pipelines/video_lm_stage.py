@@ -1,6 +1,6 @@
 """Stage ``video_lm``: what a video language model makes of the questions without a frame, with one, and with several.
 
-The model is handed in (ARCHITECTURE rule 5), as a picklable callable that loads it, once in each worker.
+The model is handed in, as a picklable callable that loads it, once in each worker.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,6 +1,6 @@
 """Stage ``embed``: frames and texts of a video in a vision-text encoder's space, and what their cosines tell.
 
-The encoder is handed in (ARCHITECTURE rule 5), as a picklable callable that loads it, once in each worker. Everything
+The encoder is handed in, as a picklable callable that loads it, once in each worker. Everything
 is computed for one video by itself, so that no result depends on which videos went before it or along with it.
 """
 

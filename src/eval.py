@@ -1,4 +1,6 @@
-"""`python src/eval.py experiment=recot_pretrain checkpoint=<file>`: measures a checkpoint."""
+"""Measures: `python src/eval.py evaluation=tiny_world checkpoint=<exported folder>` asks a model a suite's questions,
+`python src/eval.py experiment=recot_pretrain checkpoint=<file>` validates a stage's checkpoint.
+"""
 
 import hydra
 from omegaconf import DictConfig

@@ -1,6 +1,6 @@
 """Whether a question is answered right by who doesn't see the video. It then teaches to guess.
 
-Source: DATA.md, after GDO (arXiv 2603.12478), which compares the loss with and without the video, and the filters of
+Source: after GDO (arXiv 2603.12478), which compares the loss with and without the video, and the filters of
 Video-R1 and VidGround, which drop what a language model alone gets right. Rotating the options, and all thresholds,
 are ours. NLL is the negative log likelihood in nats.
 

@@ -30,7 +30,7 @@ def temporal_words(text: str) -> list[str]:
 def single_frame(nll_frame: float, nll_video: float) -> Signal:
     """NLL(answer | question, one frame) - NLL(answer | question, video), nats a token: what the other frames tell.
 
-    Small or below 0: one frame is enough. Source: DATA.md; a rank, with no threshold that fits all corpora.
+    Small or below 0: one frame is enough. Ours; a rank, with no threshold that fits all corpora.
 
     Args:
         nll_frame: given the frame in the middle of the video alone.

@@ -24,8 +24,3 @@ def word_count(text: str) -> Signal:
     options is often one word).
     """
     return Signal(float(len(words(text))))
-
-
-def character_count(text: str) -> Signal:
-    """Number of Unicode characters, white space at both ends left out."""
-    return Signal(float(len(text.strip())))

@@ -12,7 +12,7 @@ GROUP_SIZE = 4
 def pad_indices(n: int, group_size: int = GROUP_SIZE) -> tuple[np.ndarray, np.ndarray]:
     """Which frame stands at each place once n frames are padded to whole groups.
 
-    The last frame is repeated, never a random one (OFFICIAL: random duplicates; ours is deterministic).
+    The last frame is repeated, never a random one (the released code draws some, ours is deterministic).
 
     Args:
         n: number of frames, at least 1.

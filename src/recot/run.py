@@ -47,6 +47,7 @@ OmegaConf.register_new_resolver("model_in", lambda folder, name: stage_setting(P
 # The folder of an evaluation's logs: ${measured:<experiment>}
 OmegaConf.register_new_resolver("measured", lambda experiment: experiment or "suites", replace=True)
 
+_ELSEWHERE = "Runs write elsewhere with paths.outputs=<folder> (paths.sweeps=<folder> for sweeps)."
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC)
 
 
@@ -84,7 +85,7 @@ def launch(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
-        _give_up(_unwritable(error))
+        _give_up(f"{error.filename}: it can't be read or written ({error.strerror}). {_ELSEWHERE}")
     finally:
         os.environ.pop("HYDRA_FULL_ERROR", None)  # it is no business of what the caller does next
 
@@ -306,10 +307,7 @@ def _plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _unwritable(error: OSError) -> str:
-    return (
-        f"{error.filename}: the output folder can't be written ({error.strerror}). Choose another one with "
-        "paths.outputs=<folder> (paths.sweeps=<folder> for sweeps)."
-    )
+    return f"{error.filename}: the output folder can't be written ({error.strerror}). {_ELSEWHERE}"
 
 
 def _options(message: str) -> str:

@@ -1,4 +1,4 @@
-"""Checkpoints with the keys of the released one, written out by hand from OFFICIAL 10, at any width."""
+"""Checkpoints with the keys of the released one, written out by hand, at any width."""
 
 import json
 import math

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipelines.signals.language import SHORTEST, language
-from data_pipelines.signals.text_length import character_count, word_count, words
+from data_pipelines.signals.text_length import word_count, words
 from data_pipelines.signals.text_repetition import repetition
 
 
@@ -18,8 +18,6 @@ def test_words_are_letters_and_digits_with_marks_inside() -> None:
 def test_lengths() -> None:
     assert word_count("What moves left?").value == 3
     assert word_count("").value == 0
-    assert character_count("  What?\n").value == 5
-    assert character_count("他在").value == 2
 
 
 def test_repetition_is_the_share_of_letters_said_before() -> None:

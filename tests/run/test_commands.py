@@ -91,7 +91,7 @@ MISTAKES = {
     "three frames": (["data.sampling.fps=null", "data.sampling.count=3"], "data.sampling.count"),
     "no data": (["data=shards", "data.train=[nowhere/train]", "data.val=[nowhere/val]"], "data_pipelines/prune.py"),
     "data not named": (["data=shards"], "data.train"),
-    "unwritable": (["hydra.run.dir=/dev/null/run"], "can't be written"),
+    "unwritable": (["hydra.run.dir=/dev/null/run"], "can't be read or written"),
     "no checkpoint": (["resume=nowhere.ckpt"], "no checkpoint there"),
     "steps of another type": (["trainer.max_steps=many"], "trainer.max_steps=many"),
     "rate of another type": (["stage.learning_rate=fast"], "stage.learning_rate"),

@@ -103,7 +103,7 @@ def from_official(
 
 
 def official_shapes(model: VideoLM, *, tied: bool) -> dict[str, tuple[int, ...]]:
-    """Every tensor that the released checkpoint of a model must hold (OFFICIAL 10).
+    """Every tensor that the released checkpoint of a model must hold.
 
     Args:
         model: of official layout; only its shapes are looked at.

@@ -25,9 +25,9 @@ SO400M = {
     "layer_norm_eps": 1e-6,
     "attention_dropout": 0.0,
 }
-"""google/siglip-so400m-patch14-384, whatever the config says (OFFICIAL 2.3)."""
+"""google/siglip-so400m-patch14-384, whatever the config says."""
 GRID = 24
-"""Side of the token grid that the 27 x 27 patches are brought to (OFFICIAL 4.1)."""
+"""Side of the token grid that the 27 x 27 patches are brought to."""
 _QWEN2 = (
     "vocab_size",
     "hidden_size",

@@ -53,7 +53,7 @@ def query_of(samples: Sequence[Sample], embed: Embed, kind: QueryOf, device: tor
     Args:
         samples: V samples, one for each video.
         embed: the language model's embedding table.
-        kind: ``question``: what the user says; ``prompt``: all text, template and answer included (OFFICIAL 7).
+        kind: ``question``: what the user says; ``prompt``: all text, template and answer included.
         device: of the result.
 
     Raises:

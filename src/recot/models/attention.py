@@ -48,7 +48,7 @@ class TokenGroupNorm(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Self-attention over the positions of each frame, with a residual (OFFICIAL block 3.2)."""
+    """Self-attention over the positions of each frame, with a residual."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -133,7 +133,7 @@ class DynamicTokenSynthesizer(nn.Module):
 
 
 def official_axes(groups: Tensor) -> Tensor:
-    """The released model's memory reinterpretation (OFFICIAL 4.3): frames and channels, read in one run, are cut anew.
+    """The released model's memory reinterpretation: frames and channels, read in one run, are cut anew.
 
     Reading (frame, channel) as one axis of T * C entries, entry u becomes channel u // T at "time" u mod T. So "time"
     is a phase of the channel index, and each real frame fills one block of C / T channels. Released weights need it.

@@ -1,4 +1,4 @@
-"""Rotary positions applied to embeddings, as the released model does once before its language model (OFFICIAL 8.1)."""
+"""Rotary positions applied to embeddings, as the released model does once before its language model."""
 
 import math
 

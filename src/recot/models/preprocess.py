@@ -1,7 +1,7 @@
 """Frames to encoder input: bicubic resize as PIL does it, then values to [-1, 1].
 
-The released model resizes with PIL, whose bicubic filter is antialiased and rounds to 8 bits after each pass
-(OFFICIAL 2.2). Tensor-library bicubics differ by several grey levels, so the filter is computed here.
+The released model resizes with PIL, whose bicubic filter is antialiased and rounds to 8 bits after each pass.
+Tensor-library bicubics differ by several grey levels, so the filter is computed here.
 
 Legend: F frames, H W input size, S output size, I input length and O output length of one axis.
 """

@@ -165,7 +165,7 @@ def pooled(scores: Tensor, how: Pool) -> Tensor:
 
 
 def normalised(logits: Tensor, valid: Tensor) -> Tensor:
-    """Scores to [0, 1] by each sample's smallest and largest (OFFICIAL 7).
+    """Scores to [0, 1] by each sample's smallest and largest.
 
     Where a sample's scores differ by no more than float32 noise, all become 0 (our choice; the released model: NaN).
 

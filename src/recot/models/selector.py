@@ -29,7 +29,7 @@ class Selector(nn.Module):
 
     * ``native``: tokens, times and question are layer-normalised first, without weights, and products divided by
       sqrt(D), so that scores don't depend on how large embeddings are (our choice); windows are the groups.
-    * ``official``: as released. Windows are cut by position, and kept rows get rotary positions (OFFICIAL 6 to 8).
+    * ``official``: as released. Windows are cut by position, and kept rows get rotary positions.
 
     Args:
         width: D.

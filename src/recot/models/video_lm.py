@@ -55,7 +55,7 @@ class VideoLM(nn.Module):
         llm: a Qwen2ForCausalLM.
         tokenizer: of the language model, with a chat template.
         query: what the selector reads: the ``question``, or all text of the ``prompt``, template and, in training, the
-            answer included, as in the released model (OFFICIAL 7).
+            answer included, as in the released model.
         max_tokens: most tokens of a sample, reply included; null is what the language model was trained on. More than
             that works as far as its positions carry on.
 

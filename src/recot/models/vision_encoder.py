@@ -20,7 +20,7 @@ from recot.models.quiet import quiet
 class FrozenVisionEncoder(nn.Module):
     """A SigLIP vision tower cut before its last layers, in inference mode for ever.
 
-    As in the released model (OFFICIAL 2.3), features are the output of an inner layer (26 of 27 for so400m), without
+    As in the released model, features are the output of an inner layer (26 of 27 for so400m), without
     the final layer norm and the pooling head, interpolated from the patch grid to a grid that later steps can pool.
 
     Args:
@@ -37,7 +37,7 @@ class FrozenVisionEncoder(nn.Module):
         available = len(core.encoder.layers)
         if not 1 <= layers <= available:
             raise ConfigError(
-                f"model.vision_encoder.layers is {layers}, but this tower has {available} layers: give 1..{available}"
+                f"model.vision_encoder: {layers} layers of a tower that has {available} would be run: give 1..{available}"
             )
         self.embeddings = core.embeddings
         self.encoder = core.encoder
@@ -81,7 +81,7 @@ class FrozenVisionEncoder(nn.Module):
 
 
 def interpolate_grid(tokens: Tensor, grid: int) -> Tensor:
-    """Bring a square patch grid to ``grid`` x ``grid``, bilinearly, without antialiasing (OFFICIAL 4.1).
+    """Bring a square patch grid to ``grid`` x ``grid``, bilinearly, without antialiasing.
 
     Args:
         tokens: (F, P * P, C), row-major.
@@ -130,7 +130,7 @@ def pretrained_encoder(
             f"model.vision_encoder.name_or_path={name_or_path}: not a whole SigLIP vision tower; missing or of another "
             f"shape: {sorted(map(str, [*info['missing_keys'], *info['mismatched_keys']]))[:8]}"
         )
-    layers = tower.config.num_hidden_layers - drop_layers
+    layers = _without_last(drop_layers, tower.config.num_hidden_layers)
     return FrozenVisionEncoder(tower, layers=layers, grid=grid, chunk_frames=chunk_frames)
 
 
@@ -149,5 +149,14 @@ def seeded_encoder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tower = SiglipVisionModel(SiglipVisionConfig(**config, vision_use_head=False))
-    layers = tower.config.num_hidden_layers - drop_layers
+    layers = _without_last(drop_layers, tower.config.num_hidden_layers)
     return FrozenVisionEncoder(tower, layers=layers, grid=grid, chunk_frames=chunk_frames)
+
+
+def _without_last(drop_layers: int, available: int) -> int:
+    """How many layers are left to run."""
+    if not 0 <= drop_layers < available:
+        raise ConfigError(
+            f"model.vision_encoder.drop_layers={drop_layers}: this tower has {available} layers, give 0..{available - 1}"
+        )
+    return available - drop_layers

@@ -65,7 +65,7 @@ class WindowTimeAttention(nn.Module):
         return video + out if self.layout == "native" else out
 
     def forward_sequence(self, sequence: Tensor, *, time_tokens: int, video_tokens: int) -> Tensor:
-        """As the released model cuts windows: by position, whatever the rows hold (OFFICIAL 6).
+        """As the released model cuts windows: by position, whatever the rows hold.
 
         Args:
             sequence: (L, D) visual sequence.
