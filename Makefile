@@ -71,7 +71,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# make bench VIDEOS=<folder of clips>
+# make bench VIDEOS=<folder of clips> HELD_OUT="<names of some of them>"
 bench: setup
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/dts.py
 	$(BIN)/python benchmarks/full_size.py
@@ -79,4 +79,4 @@ bench: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/long_video.py
 	$(BIN)/python benchmarks/decode.py $(VIDEOS)
 	$(BIN)/python benchmarks/dataloader.py $(VIDEOS)
-	$(BIN)/python benchmarks/recot_ablation.py --videos $(VIDEOS) --work outputs/recot_ablation
+	$(BIN)/python benchmarks/recot_ablation.py --videos $(VIDEOS) --work outputs/recot_ablation --held-out $(HELD_OUT)

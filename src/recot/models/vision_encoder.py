@@ -37,7 +37,8 @@ class FrozenVisionEncoder(nn.Module):
         available = len(core.encoder.layers)
         if not 1 <= layers <= available:
             raise ConfigError(
-                f"model.vision_encoder: {layers} layers of a tower that has {available} would be run: give 1..{available}"
+                f"model.vision_encoder: {layers} layers are to be run of a tower that has {available}: "
+                f"give 1..{available}"
             )
         self.embeddings = core.embeddings
         self.encoder = core.encoder
@@ -157,6 +158,7 @@ def _without_last(drop_layers: int, available: int) -> int:
     """How many layers are left to run."""
     if not 0 <= drop_layers < available:
         raise ConfigError(
-            f"model.vision_encoder.drop_layers={drop_layers}: this tower has {available} layers, give 0..{available - 1}"
+            f"model.vision_encoder.drop_layers={drop_layers}: this tower has {available} layers: "
+            f"give 0..{available - 1}"
         )
     return available - drop_layers
