@@ -1,9 +1,9 @@
 """Stage 1 on real clips: masked explained variance by masking kind and ratio, against trivial baselines.
 
-    python benchmarks/recot_ablation.py --videos <folder of clips> --work <folder for shards and runs> --held-out <names>
+    python benchmarks/recot_ablation.py --videos <folder of clips> --work <folder to make> --held-out <clips>
 
-The clips named are held out: choose some of which no other clip shows the same scene. The rest train. Shards are made by the
-pruning pipeline, features are cached, and the runs are Hydra sweeps of ``src/train.py``.
+The clips named are held out: choose some of which no other clip shows the same scene. The rest train. Shards are made
+by the pruning pipeline, features are cached, and the runs are Hydra sweeps of ``src/train.py``.
 """
 
 import argparse

@@ -10,7 +10,7 @@ from typing import Any
 from recot.errors import DataError
 from recot.evaluation.aggregation import Figure
 from recot.evaluation.compare import Run
-from recot.evaluation.controls import TURN
+from recot.evaluation.controls import TURN, Control
 from recot.evaluation.costs import OWN
 from recot.evaluation.evidence import EVIDENCE, Gain, gain_of_runs, seen
 from recot.evaluation.results import Samples, read_figures, read_samples
@@ -118,7 +118,9 @@ def gains(runs: Iterable[Told]) -> list[tuple[Told, str, Gain]]:
             name: Run(own[kind].folder, own[kind].run, own[kind].samples, own[kind].report["unscored"])
             for name, kind in (("selector", "model"), ("random", "random"), ("oracle", "oracle"))
         }
-        measures = {own["model"].headline: SUITES[own["model"].run["suite"]].summary.measures[own["model"].headline]}
+        model = own["model"]
+        summary = Control(**model.control).summary(SUITES[model.run["suite"]].summary)
+        measures = {model.headline: summary.measures[model.headline]}
         measures |= {name: seen(name) for name in EVIDENCE[:3]}
         for name, measure in measures.items():
             if all(name in told.figures for told in own.values()):
