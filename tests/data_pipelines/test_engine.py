@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -185,19 +185,26 @@ def test_an_exception_in_the_worker_costs_its_item(attempt: Callable[..., int], 
     assert reasons == [None, "no_video_stream", "exception", None, None]
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a shell that runs the tests in the background has us ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_ctrl_c_ends_a_stage_while_results_come_in(
-    attempt: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    attempt: Callable[..., int], ctrl_c: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     complaints: list[object] = []  # those of what Daft would leave behind
     monkeypatch.setattr(sys, "unraisablehook", complaints.append)
     ledger, kinds = make_ledger(tmp_path), ["fine", "fine", "fine", "ctrl_c"] * 16
-    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         attempt(kinds, ledger)
     gc.collect()
     assert complaints == []
     assert 0 < len(files(tmp_path)) < 64
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert attempt(["fine" if kind == "ctrl_c" else kind for kind in kinds], ledger) > 0
 
 
