@@ -167,6 +167,13 @@ def test_of_equal_candidates_mlvu_takes_the_last(kind: str, tmp_path: Path) -> N
     assert next(item for item in case.suite.load() if "x" in item.options).right == 2
 
 
+def test_the_folder_above_a_tiny_world_s_videos_says_which_is_wanted(tmp_path: Path) -> None:
+    case = files.tiny_world(tmp_path)
+    files.write(tmp_path / "annotations.json", [{"id": "tiny-1", "video": "videos/000000.mp4"}])
+    with pytest.raises(DataError, match=r"json isn't the truth of a video. Wanted: annotations: DIR/videos"):
+        replace(case.suite, annotations=tmp_path).load()
+
+
 def test_equal_options_of_a_tiny_world_are_told(tmp_path: Path) -> None:
     case = files.tiny_world(tmp_path)
     case.edit(lambda rows: rows[0].update(options=["red", "blue", "blue"], answer="red"))

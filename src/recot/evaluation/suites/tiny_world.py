@@ -47,6 +47,8 @@ class TinyWorld(Benchmark):
                 truth = json.loads(path.read_text())
             except ValueError as error:
                 raise DataError(f"{path} is damaged: {error}. Make the folder again: {self.origin.source}") from error
+            if not isinstance(truth, dict):  # such as the annotations.json one folder above
+                raise DataError(f"{path} isn't the truth of a video. Wanted: {self.origin.layout}")
             _TRUTH.check(str(path), truth, self.ignore_fields)
             for number, qa in enumerate(truth["qa"], 1):
                 where = f"{path}, question {number}"
