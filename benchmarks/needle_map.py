@@ -68,7 +68,7 @@ def kept(told: Told) -> dict[str, dict[str, float]]:
         found[group] = {
             "groups kept": fmean(result.saw["evidence_recall"] for result in results),
             "any kept": len(any_kept) / len(results),
-            "answered of these": fmean(result.score for result in any_kept),
+            "answered of these": fmean(result.score for result in any_kept) if any_kept else None,
             "prompt tokens": fmean(result.saw["prompt_tokens"] for result in results),
         }
     return found
@@ -83,7 +83,7 @@ def kept_table(found: Mapping[str, Any]) -> list[str]:
     lines += ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     for group in [*(f"length={length}" for length in found["lengths"]), *(f"depth={share}" for share in shares())]:
         cells = [own[group][name] for own in found["kept"].values() for name in names]
-        told = [f"{cell:.0f}" if cell > 1 else f"{cell:.3f}" for cell in cells]
+        told = ["-" if cell is None else f"{cell:.0f}" if cell > 1 else f"{cell:.3f}" for cell in cells]
         lines.append(f"| {group.replace('=', ' ')} | " + " | ".join(told) + " |")
     return [*lines, ""]
 

@@ -1,4 +1,7 @@
-"""A process of torchrun that works, meets the others, and notes what it found: ``python meeting_process.py FOLDER``."""
+"""A process of torchrun that works and meets the others, three times, as in a sweep, and notes what it found each time.
+
+python meeting_process.py FOLDER
+"""
 
 import sys
 import time
@@ -10,14 +13,16 @@ from recot.evaluation.processes import Place, run
 def main() -> None:
     folder = Path(sys.argv[1])
 
-    def work(place: Place) -> None:
-        time.sleep(2.0 * place.rank)
-        (folder / f"{place.rank} of {place.world}").touch()
+    for job in range(3):
 
-    sums_up = run(work, 1)
-    found = sorted(path.name for path in folder.glob("* of *"))
-    # A file each: what two processes print to one pipe may be mixed within a line.
-    (folder / f"sums_up={sums_up}").write_text(" and ".join(found))
+        def work(place: Place, job: int = job) -> None:
+            time.sleep(1.0 * place.rank)
+            (folder / f"job {job}: {place.rank} of {place.world}").touch()
+
+        sums_up = run(work, 1)
+        found = sorted(path.name for path in folder.glob(f"job {job}: *"))
+        # A file each: what two processes print to one pipe may be mixed within a line.
+        (folder / f"{job} sums_up={sums_up}").write_text(" and ".join(found))
 
 
 if __name__ == "__main__":

@@ -273,6 +273,30 @@ def test_a_video_is_read_once_for_its_questions(model: VideoLM, suite: TinyWorld
     assert "decode" in answerer.answer(other, partial(suite.prompt, other)).saw["seconds"]  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("damage", ["all of it", "frames"])
+def test_a_video_that_cannot_be_read_is_tried_once_for_its_questions(
+    damage: str, model: VideoLM, items: list[Item], tmp_path: Path
+) -> None:
+    content = bytearray(items[0].video.read_bytes())
+    start, length = (0, len(content)) if damage == "all of it" else (content.index(b"mdat") + 4, 1500)
+    content[start : start + length] = bytes(length)
+    (tmp_path / "damaged.mp4").write_bytes(content)
+    broken = [replace(item, video=tmp_path / "damaged.mp4") for item in items[:2]]
+    reader = VideoReader(model, control=Control(), sampling=INFERENCE.sampling, frame_size=INFERENCE.frame_size)
+    told, steps = [], []
+    for item in broken:
+        usage = Usage(torch.device("cpu"))
+        with torch.inference_mode(), pytest.raises(VideoError) as caught:
+            reader.read(item, usage)
+        told.append((caught.value.reason, caught.value.message))
+        steps.append(set(usage.seconds))
+    assert told[0] == told[1]
+    assert "probe" in steps[0]
+    assert not steps[1]
+    with torch.inference_mode():
+        assert reader.read(items[0], Usage(torch.device("cpu"))).tokens.numel()
+
+
 @pytest.mark.parametrize("place", [0, 10, 31])
 def test_a_needle_is_painted_before_the_model(place: int, model: VideoLM, items: list[Item]) -> None:
     """Only its groups are made anew; the result is that of all frames with it."""

@@ -316,9 +316,10 @@ def test_torchrun_s_processes_wait_for_each_other(tmp_path: Path) -> None:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    told = {path.name: path.read_text() for path in tmp_path.glob("sums_up=*")}
-    both = "0 of 2 and 1 of 2"
-    assert told == {"sums_up=False": both, "sums_up=True": both}, "one sums up, when both are done"
+    told = {path.name: path.read_text() for path in tmp_path.glob("* sums_up=*")}
+    both = {job: f"job {job}: 0 of 2 and job {job}: 1 of 2" for job in range(3)}
+    expected = {f"{job} sums_up={first}": both[job] for job in range(3) for first in (False, True)}
+    assert told == expected, "one sums up, when both are done"
 
 
 def results(values: Sequence[float]) -> dict[str, Result]:

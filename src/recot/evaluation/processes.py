@@ -1,5 +1,6 @@
 """Work shared by processes: those of torchrun, or children of this one."""
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -80,10 +81,15 @@ def parent_is_gone() -> bool:
 
 
 def _meet(place: Place) -> None:
-    """Wait for all processes of torchrun."""
-    torch.distributed.init_process_group("gloo", rank=place.rank, world_size=place.world, timeout=_PATIENCE)
+    """Wait for all processes of torchrun.
+
+    One group for all meetings of a sweep: the addresses of one that was destroyed stay in torchrun's store, and the
+    next one would find these.
+    """
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo", rank=place.rank, world_size=place.world, timeout=_PATIENCE)
+        atexit.register(torch.distributed.destroy_process_group)
     torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
 
 
 def _children(work: Work, processes: int) -> None:
@@ -128,6 +134,7 @@ def _died(exit_code: int | None) -> Exception:
 
 def _child(work: Work, place: Place, send: Connection) -> None:
     """Tells None when done, or the user's mistake; dies of anything else, with its traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its children
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // place.world))
     try:

@@ -5,8 +5,9 @@ width.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from recot.inference.video import CHUNK_FRAMES, ChosenFrames, choose_frames
 from recot.models.video_input import VisualInput
 from recot.models.video_lm import VideoLM
 from recot.video_io import FrameSampling, VideoLimits, decode_pieces
+
+T = TypeVar("T")
 
 LIMITS = VideoLimits(timeout_s=600.0)
 """Benchmarks have videos of hours, and evaluation runs beside other work (our choice)."""
@@ -59,8 +62,9 @@ class VideoReader:
         self._control = control
         self._sampling = sampling
         self._size = frame_size
-        self._chosen: tuple[object, ChosenFrames] | None = None
-        self._read: tuple[object, Tensor] | None = None
+        # What can't be read isn't tried again for each question, either.
+        self._chosen: tuple[object, ChosenFrames | VideoError] | None = None
+        self._read: tuple[object, Tensor | VideoError] | None = None
 
     def read(self, item: Item, usage: Usage) -> Shown:
         """A question's video.
@@ -93,8 +97,8 @@ class VideoReader:
         key = (item.video, sampling)
         if self._chosen is None or self._chosen[0] != key:
             with usage.step("probe"):
-                self._chosen = (key, choose_frames(item.video, sampling, LIMITS))
-        return self._chosen[1]
+                self._chosen = (key, _or_error(lambda: choose_frames(item.video, sampling, LIMITS)))
+        return _or_raise(self._chosen[1])
 
     def _tokens(self, item: Item, chosen: ChosenFrames, places: np.ndarray, usage: Usage, still: bool) -> Tensor:
         """(G, P, D)"""
@@ -108,8 +112,9 @@ class VideoReader:
         key = (item.video, chosen.indices[places].tobytes(), None if apart else needle)
         if self._read is None or self._read[0] != key:
             self._read = None  # two long videos may not fit
-            self._read = (key, self._compress(item, chosen, places, None if apart else needle, usage, still))
-        tokens = self._read[1]
+            own = None if apart else needle
+            self._read = (key, _or_error(lambda: self._compress(item, chosen, places, own, usage, still)))
+        tokens = _or_raise(self._read[1])
         if needle is None or not apart:
             return tokens
         # A group's tokens depend on its own frames alone: only those that show the needle are made anew.
@@ -130,6 +135,20 @@ class VideoReader:
         usage.seconds["compress"] += before.get("compress", 0.0) - pieces.seconds
         usage.seconds["decode"] = before.get("decode", 0.0) + pieces.seconds
         return tokens
+
+
+def _or_error(read: Callable[[], T]) -> T | VideoError:
+    """What was read, or why it couldn't be."""
+    try:
+        return read()
+    except VideoError as error:
+        return error.with_traceback(None)  # which would keep frames
+
+
+def _or_raise(found: T | VideoError) -> T:
+    if isinstance(found, VideoError):
+        raise VideoError(found.source, found.reason, found.message)
+    return found
 
 
 def _check_evidence(item: Item, control: Control, shown: int, sampled: int) -> None:

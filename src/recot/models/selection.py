@@ -51,7 +51,8 @@ class KeepRule:
             )
         if self.ratio is not None and not (_is_number(self.ratio) and 0 < self.ratio <= 1):
             raise ConfigError(f"keep ratio={self.ratio}: must be a number above 0 and at most 1, e.g. 0.25")
-        if self.budget is not None and not (_is_number(self.budget) and self.budget % 1 == 0 and self.budget >= 1):
+        whole = isinstance(self.budget, int) and not isinstance(self.budget, bool)
+        if self.budget is not None and not (whole and self.budget >= 1):
             raise ConfigError(f"keep budget={self.budget}: must be a whole number of tokens, at least 1")
         if self.threshold is not None and not (_is_number(self.threshold) and 0 <= self.threshold <= 1):
             raise ConfigError(f"keep threshold={self.threshold}: scores lie in [0, 1]; give such a number")
@@ -192,7 +193,7 @@ def evidence_groups(times_s: Tensor, spans: Sequence[Spans], valid: Tensor) -> T
     Args:
         times_s: (B, G, F) float64, presentation seconds of each group's frames, ascending.
         spans: of each sample. One ends before its end: a frame at the end shows nothing of it. One without a length is
-            a moment, and in the group whose frames it lies among.
+            a moment, and in the group of the frame that is shown then.
         valid: (B, G) bool.
 
     Returns:
@@ -203,7 +204,9 @@ def evidence_groups(times_s: Tensor, spans: Sequence[Spans], valid: Tensor) -> T
         times = times_s[sample]
         for start, end in own:
             if start == end:
-                found[sample] |= (times[:, 0] <= start) & (start <= times[:, -1])
+                begun = valid[sample] & (times[:, 0] <= start)
+                if begun.any() and start <= times[valid[sample]].max():
+                    found[sample, begun.nonzero()[-1]] = True
             else:
                 found[sample] |= ((start <= times) & (times < end)).any(dim=-1)
     return found & valid
