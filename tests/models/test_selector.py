@@ -221,6 +221,7 @@ def test_rules() -> None:
         {"threshold": "high"},
         {"ratio": float("nan")},
         {"budget": 0},
+        {"budget": 64.0},
         {"budget": 2.5},
         {"threshold": 2},
         {"ratio": 0.5, "level": "frame"},
