@@ -210,7 +210,7 @@ def prepare(name: str, suite: AnySuite, use: Use, folder: Path) -> Task:
         "prompts": prompts_hash(suite, items),
         "checkpoint": use.digest,
         "settings": {**use.settings(), "subtitles": subtitles_hash(items) if suite.tells_subtitles else None},
-        "versions": {name: version(name) for name in ("recot", "torch", "transformers")}
+        "versions": {name: version(name) for name in ("recot", "torch", "transformers", "av")}
         | {"python": platform.python_version()},
     }
     # A blind run opens no video: it needs none.
