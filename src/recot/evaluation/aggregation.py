@@ -143,14 +143,7 @@ def circular(question: str, tries: int | str, stratum: str | None) -> Measure:
     """
 
     def measure(results: Sequence[Result]) -> Units:
-        asked: dict[str, list[Result]] = {}
-        for result in results:
-            if question in result.groups:
-                asked.setdefault(result.groups[question][0], []).append(result)
-        wanted = {
-            name: int(own[0].groups[tries][0]) if isinstance(tries, str) else tries for name, own in asked.items()
-        }
-        whole = {name: own for name, own in asked.items() if len(own) == wanted[name]}
+        whole = _whole_questions(results, question, tries)
         return Units(
             ids=tuple(whole),
             values=np.array([min(result.score for result in own) for own in whole.values()], dtype=np.float64),
@@ -171,16 +164,10 @@ def over_tries(measure: Measure, question: str, tries: str) -> Measure:
     """
 
     def measured(results: Sequence[Result]) -> Units:
-        asked: dict[str, list[Result]] = {}
-        for result in results:
-            asked.setdefault(result.groups.get(question, (result.id,))[0], []).append(result)
-        whole = {name: own for name, own in asked.items() if len(own) == int(own[0].groups.get(tries, ("1",))[0])}
-        return measure(
-            [
-                replace(own[0], id=name, score=float(np.mean([result.score for result in own])))
-                for name, own in whole.items()
-            ]
-        )
+        alone = [result for result in results if question not in result.groups]
+        whole = _whole_questions(results, question, tries)
+        means = {name: float(np.mean([result.score for result in own])) for name, own in whole.items()}
+        return measure([*alone, *(replace(own[0], id=name, score=means[name]) for name, own in whole.items())])
 
     return measured
 
@@ -253,6 +240,16 @@ def unseen_share(counts: np.ndarray) -> float:
     """
     videos = (counts > 0).sum(axis=0)
     return 1 - float(np.mean(TAIL ** (1 / videos)))
+
+
+def _whole_questions(results: Sequence[Result], question: str, tries: int | str) -> dict[str, list[Result]]:
+    """The results of each question of which no try failed; see ``circular``."""
+    asked: dict[str, list[Result]] = {}
+    for result in results:
+        if question in result.groups:
+            asked.setdefault(result.groups[question][0], []).append(result)
+    wanted = {name: int(own[0].groups[tries][0]) if isinstance(tries, str) else tries for name, own in asked.items()}
+    return {name: own for name, own in asked.items() if len(own) == wanted[name]}
 
 
 def _units(results: Sequence[Result], value: Callable[[Result], float], stratum: Callable[[Result], str]) -> Units:

@@ -48,7 +48,7 @@ class TokenGroupNorm(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Self-attention over the positions of each frame, with a residual."""
+    """Self-attention over the positions of each frame, with a residual, as in the released model."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from recot.models.winograd import WinogradConvolution
 
 
 class TemporalDownsample(nn.Module):
-    """Halves the number of frames.
+    """Halves the number of frames, as the released model does.
 
     Padding repeats the border: one position on each spatial side, one copy of the first frame in front, none at the
     end. So output frame s sees input frames 2s - 1, 2s and 2s + 1, and for s = 0 the first frame twice.

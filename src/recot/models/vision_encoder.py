@@ -82,7 +82,7 @@ class FrozenVisionEncoder(nn.Module):
 
 
 def interpolate_grid(tokens: Tensor, grid: int) -> Tensor:
-    """Bring a square patch grid to ``grid`` x ``grid``, bilinearly, without antialiasing.
+    """Bring a square patch grid to ``grid`` x ``grid``, bilinearly, without antialiasing, as released.
 
     Args:
         tokens: (F, P * P, C), row-major.
