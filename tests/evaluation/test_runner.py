@@ -197,6 +197,7 @@ def test_needles_in_one_haystack_cost_one_reading(world: Path, checkpoint: Path,
     assert {"cell=16, 0%", "cell=32, 100%", "evidence_recall"} <= report["figures"].keys()
     results = read_samples(tmp_path / "results/needle/samples.jsonl").results.values()
     assert {(own.groups["length"], own.saw["frames"]) for own in results} == {(("16",), 16), (("32",), 32)}
+    assert {own.saw["subtitle_lines"] for own in results} == {0}
     assert sum("probe" in own.saw["seconds"] for own in results) == 2  # type: ignore[operator]
 
 
