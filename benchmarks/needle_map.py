@@ -1,10 +1,10 @@
-"""Needles in haystacks: a map of accuracy by length of the video and depth of the needle, with two controls.
+"""Needles in haystacks: a map of accuracy by length of the video and depth of the needle, with three controls.
 
-    python benchmarks/needle_map.py MODEL --work FOLDER [--lengths 64 256 1024 2048 4096] [--needles 5] [--budget 64]
+    python benchmarks/needle_map.py MODEL --work FOLDER [--lengths 64 256 1024 2048 4096] [--needles 20] [--budget 64]
 
 Makes haystacks of the tiny world in FOLDER, puts the questions to MODEL by the evaluator that users have, with its
-selector, with as many tokens kept evenly over time instead, and blind, and writes FILE.md, FILE.json and a
-FILE_<control>.png each. Goes on where it was ended.
+selector, with as many tokens kept evenly over time instead, token by token or in whole groups, and blind, and writes
+FILE.md, FILE.json and a FILE_<control>.png each. Goes on where it was ended.
 """
 
 import argparse
@@ -25,7 +25,12 @@ from recot.evaluation.report.charts import needle_map
 from recot.evaluation.report.runs import Told, read_runs
 
 REPO = Path(__file__).resolve().parents[1]
-CONTROLS = {"selector": "none", "uniform": "uniform_selector", "blind": "blind"}
+CONTROLS = {
+    "selector": "none",
+    "uniform": "uniform_selector",
+    "uniform groups": "uniform_groups_selector",
+    "blind": "blind",
+}
 DEPTHS = 11
 PHASES = 4
 HAYSTACKS = 20
@@ -41,7 +46,7 @@ def evaluate(model: Path, control: str, options: argparse.Namespace) -> Told:
         f"budget={options.budget}",
         "times=kept",
     ]
-    results = work / "results" / control
+    results = work / "results" / CONTROLS[control]
     command = ["src/eval.py", "evaluation=needle", *settings, f"checkpoint={model}", f"control={CONTROLS[control]}"]
     command.append(f"results={results}")
     print("$ python", *command, flush=True)
@@ -75,7 +80,7 @@ def kept(told: Told) -> dict[str, dict[str, float]]:
 
 
 def kept_table(found: Mapping[str, Any]) -> list[str]:
-    """Markdown of ``kept``, of the selector and of the even choice."""
+    """Markdown of ``kept``, of each that chooses."""
     names = list(next(iter(found["kept"]["selector"].values())))
     columns = [f"{control}: {name}" for control in found["kept"] for name in names]
     lines = ["What is read of the needles: the mean share of a needle's groups of which a token is kept, of how many"]
@@ -111,7 +116,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--lengths", type=int, nargs="+", default=[64, 256, 1024, 2048, 4096])
-    parser.add_argument("--needles", type=int, default=5, help="for each length, depth and place in a group")
+    parser.add_argument("--needles", type=int, default=20, help="for each length, depth and place in a group")
     parser.add_argument("--shown", type=int, default=8, help="frames that a needle is on")
     parser.add_argument("--budget", type=int, default=64, help="tokens that are kept of a video")
     parser.add_argument("--out", type=Path, default=REPO / "benchmarks/results/needle_map")
@@ -127,17 +132,17 @@ def main() -> None:
         f"--needles {options.needles} --shown {options.shown} --budget {options.budget}",
         "grid": f"{DEPTHS} depths, {PHASES} places in a group of 4 frames, {options.needles} needles for each, "
         f"{HAYSTACKS} haystacks; a needle is on {options.shown} frames",
-        "tokens": f"selector and uniform keep {options.budget} of each video, with the times of their groups",
+        "tokens": f"all but blind keep {options.budget} of each video, with the times of their groups",
         "versions": f"python {platform.python_version()}, torch {version('torch')}",
         "date": date.today().isoformat(),
     }
     pictures = []
     for control, told in runs.items():
-        pictures.append(options.out.with_name(f"{options.out.name}_{control}.png"))
+        pictures.append(options.out.with_name(f"{options.out.name}_{control.replace(' ', '_')}.png"))
         needle_map(told, pictures[-1])
     figures = {control: told.report["figures"] for control, told in runs.items()}
     found = {"setting": setting, "lengths": options.lengths, "runs": figures}
-    found["kept"] = {control: kept(runs[control]) for control in ("selector", "uniform")}
+    found["kept"] = {control: kept(runs[control]) for control in runs if control != "blind"}
     write_file(options.out.with_suffix(".json"), (json.dumps(found, indent=1) + "\n").encode())
     text = page(found, [picture.name for picture in pictures])
     write_file(options.out.with_suffix(".md"), text.encode())

@@ -77,6 +77,7 @@ PAIRS = (
     *(("selector, keep 0.25", f"{other}, keep 0.25") for other in ("random", "uniform", "first", "oracle")),
     *(("selector, keep 0.1", f"{other}, keep 0.1") for other in ("random", "uniform", "oracle")),
     *((f"selector, keep {k}", f"{other}, keep {k}") for k in ("0.05", "0.02") for other in ("random", "uniform")),
+    ("selector, keep 0.25", "a quarter of the frames"),
     ("no selector", "shuffled frames"),
     ("no selector", "shuffled groups"),
 )

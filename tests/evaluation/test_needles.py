@@ -121,10 +121,24 @@ def test_needles_have_their_length_phase_and_depth(items: list[Item]) -> None:
         assert needle.length == int(item.groups["length"][0])
         assert needle.place % 4 == int(item.groups["phase"][0])
         assert 0 <= needle.place < needle.length
-        middle = needle.place / needle.length
+        last = needle.length // 4 - 1  # a needle on one frame has room in the last group
         depth = int(item.groups["depth"][0].rstrip("%")) / 100
-        assert abs(middle - depth) <= 0.25 if needle.length == 16 else abs(middle - depth) <= 0.07
+        assert abs(needle.place // 4 - depth * last) <= 0.25 * last + 0.5, "within half a step of 3 depths"
         assert needle.length <= 40 or item.video_id != "short.mp4"
+
+
+def test_needles_of_a_depth_are_at_many_places(suite: NeedleInAHaystack) -> None:
+    places: dict[str, list[int]] = {}
+    for item in replace(suite, lengths=[64], needles=60).load():
+        assert item.needle is not None
+        places.setdefault(item.groups["depth"][0], []).append(item.needle.place // 4)
+    assert {depth: (min(own), max(own)) for depth, own in places.items()} == {
+        "0%": (0, 4),
+        "50%": (4, 11),
+        "100%": (11, 15),
+    }
+    every = Counter(place for own in places.values() for place in own)
+    assert set(every) == set(range(16))
 
 
 def test_options_are_absent_from_the_video_and_letters_tell_nothing(suite: NeedleInAHaystack, folder: Path) -> None:

@@ -230,7 +230,7 @@ def test_other_selectors_keep_as_many_tokens_of_their_own_choice(
     model: VideoLM, suite: TinyWorld, items: list[Item]
 ) -> None:
     item = replace(items[0], evidence=((6.0, 7.0),))
-    kinds = ("model", "uniform", "random", "first_k", "oracle")
+    kinds = ("model", "uniform", "uniform_groups", "random", "first_k", "oracle")
     saw = {kind: answer(model, suite, item, Control(selector=kind)).saw for kind in kinds}
     assert len({saw[kind]["tokens_kept"] for kind in kinds}) == 1
     assert saw["oracle"]["evidence_tokens"] == saw["oracle"]["evidence_recall"] == saw["oracle"]["all_evidence"] == 1

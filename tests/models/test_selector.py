@@ -247,7 +247,7 @@ def test_drawn_ratios_are_seeded_and_in_range() -> None:
 
 
 @pytest.mark.parametrize("level", ["token", "group"])
-@pytest.mark.parametrize("kind", ["uniform", "random", "first_k", "oracle"])
+@pytest.mark.parametrize("kind", ["uniform", "uniform_groups", "random", "first_k", "oracle"])
 def test_baselines_keep_as_much_as_the_selector(kind: str, level: str) -> None:
     visual, query = batch([8, 3])
     query = Query(query.tokens, query.valid, seeds=[5, 6], spans=[[(8, 9)], [(0, 1)]])
@@ -260,6 +260,8 @@ def test_baselines_keep_as_much_as_the_selector(kind: str, level: str) -> None:
     if kind == "oracle":
         assert selection.kept[0, 2].all()
         assert selection.kept[1, 0].all()
+    if kind == "uniform_groups":
+        assert selection.kept[0].all(dim=1).nonzero()[:, 0].tolist() == [1, 3, 5, 7]
     if (kind, level) == ("uniform", "group"):
         assert selection.kept[0, :, 0].nonzero()[:, 0].tolist() == [1, 3, 5, 7]
     if (kind, level) == ("first_k", "group"):
@@ -282,6 +284,24 @@ def test_an_even_choice_is_even_over_groups_and_over_places(groups: int, per_gro
         mean, places = groups * ratio, kept.sum(dim=0)
         assert (places - mean).abs().max() < 5 * mean**0.5, "no place is kept more than by chance"
         assert (places > 0).double().mean() > 0.9, "hardly one is left out"
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(1, 9), st.floats(0.01, 1))
+def test_whole_groups_are_spread_evenly(groups: int, per_group: int, ratio: float) -> None:
+    tokens, time = torch.zeros(1, groups, per_group, 1), torch.zeros(1, groups, 0, 1)
+    visual = VisualGroups(tokens, time, time[..., 0].bool(), torch.ones(1, groups, dtype=torch.bool))
+    rule = KeepRule(ratio=ratio)
+    query = Query(tokens[:, 0], torch.ones(1, per_group, dtype=torch.bool))
+    kept = BaselineSelector(kind="uniform_groups")(visual, query, [rule]).kept[0]
+    count = rule.count(groups, per_group)
+    assert kept.sum() == count
+    shown = kept.any(dim=1).nonzero()[:, 0]
+    assert len(shown) == -(-count // per_group)
+    assert kept[shown[:-1]].all()
+    steps = [shown[0] + 0.5, *shown.diff().tolist(), groups - shown[-1] - 0.5]
+    assert all(abs(step - groups / len(shown)) <= 1 for step in steps[1:-1])
+    assert all(abs(step - groups / len(shown) / 2) <= 1 for step in (steps[0], steps[-1]))
 
 
 def test_baselines_name_what_they_lack() -> None:

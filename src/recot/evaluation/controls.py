@@ -21,7 +21,7 @@ from recot.randomness import derive_seed, keyed_rng
 Video = Literal["own", "none", "blank", "wrong"]
 Frames = Literal["all", "shuffled", "shuffled_groups", "single", "evidence_only", "evidence_removed"]
 Options = Literal["given", "shuffled", "circular"]
-Selector = Literal["model", "uniform", "random", "first_k", "oracle"]
+Selector = Literal["model", "uniform", "uniform_groups", "random", "first_k", "oracle"]
 TURN = "#turn"  # between a question's id and the number of its rotation
 
 
@@ -119,6 +119,7 @@ CONTROLS = {
     "shuffled_options": Control(options="shuffled"),
     "circular_options": Control(options="circular"),
     "uniform_selector": Control(selector="uniform"),
+    "uniform_groups_selector": Control(selector="uniform_groups"),
     "random_selector": Control(selector="random"),
     "first_k_selector": Control(selector="first_k"),
     "oracle_selector": Control(selector="oracle"),

@@ -32,8 +32,9 @@ class BaselineSelector(nn.Module):
     """Keeps as many tokens as the real selector would, chosen without regard to the question.
 
     Kinds: ``uniform`` over time, as many tokens of a group as of any other, plus or minus one, from places of its grid
-    that differ from group to group; ``random``, from ``query.seeds``; ``first_k``; ``oracle``, the groups that
-    ``query.spans`` cover first, spread uniformly if they are too many, and the rest uniform (evaluation only).
+    that differ from group to group; ``uniform_groups``, whole groups evenly over time, as if fewer frames were sampled;
+    ``random``, from ``query.seeds``; ``first_k``; ``oracle``, the groups that ``query.spans`` cover first, spread
+    uniformly if they are too many, and the rest uniform (evaluation only).
 
     Raises:
         ConfigError: for another kind.
@@ -106,6 +107,13 @@ def _uniform(units: Units, count: int) -> Tensor:
     return _marked(units.count, _spread(torch.arange(units.count), count, units.per_group))
 
 
+def _uniform_groups(units: Units, count: int) -> Tensor:
+    tokens = torch.arange(units.count).view(-1, units.per_group)
+    groups = -(-count // units.per_group)  # of the last one, a part if the count isn't whole groups
+    even = ((torch.arange(groups, dtype=torch.float64) + 0.5) * len(tokens) / groups).long()
+    return _marked(units.count, tokens[even].flatten()[:count])
+
+
 def _random(units: Units, count: int) -> Tensor:
     assert units.seed is not None
     generator = torch.Generator().manual_seed(units.seed)
@@ -124,4 +132,10 @@ def _oracle(units: Units, count: int) -> Tensor:
     return _marked(units.count, torch.cat(chosen))
 
 
-_CHOICES: dict[str, Choice] = {"uniform": _uniform, "random": _random, "first_k": _first_k, "oracle": _oracle}
+_CHOICES: dict[str, Choice] = {
+    "uniform": _uniform,
+    "uniform_groups": _uniform_groups,
+    "random": _random,
+    "first_k": _first_k,
+    "oracle": _oracle,
+}

@@ -41,7 +41,8 @@ class NeedleInAHaystack:
             which objects may be needles; without one, all 40 may: real videos don't show them.
         lengths: frames that are sampled of a video, different multiples of 4, each at least ``frames`` + 8; taken from
             videos with as many frames or more.
-        depths: steps from the beginning (0 %) to the end (100 %), 2 or more.
+        depths: steps from the beginning (0 %) to the end (100 %), 2 or more. Where exactly a needle is, within half a
+            step, is drawn for each, so that a choice of every Nth group doesn't keep all or none of a depth.
         needles: questions for each length, depth and place in a group.
         frames: sampled frames that a needle is on.
         seed: of all that is drawn.
@@ -120,7 +121,8 @@ class NeedleInAHaystack:
         right = int(rng.integers(OPTIONS))
         radius = float(rng.uniform(*RADIUS))
         x, y = (float(value) for value in rng.uniform(radius, 1 - radius, 2))
-        place = needle_place(length, depth / (self.depths - 1), phase, self.frames)
+        near = [(depth + side) / (self.depths - 1) for side in (-0.5, 0.5)]
+        place = needle_place(length, float(rng.uniform(max(0, near[0]), min(1, near[1]))), phase, self.frames)
         needle = Needle(options[right], length, place, self.frames, x, y, radius)
         share = f"{depth / (self.depths - 1):.0%}"
         return Item(
