@@ -57,16 +57,19 @@ OTHERS = {
         "val/loss",
         100,
     ),
-    "tiny_llm_pictures": (
-        [
-            "model.folder=${tiny_backbone:llm}",
-            "trainer.accelerator=cpu",
-            "trainer.val_check_interval=2",
-            "callbacks.checkpoint.every_n_train_steps=2",
-            "data.val_scenes=2",
-            "data.num_workers=0",
-        ],
-        "val/loss",
-        1,
+    **dict.fromkeys(
+        ("tiny_llm_pictures", "tiny_llm_long"),
+        (
+            [
+                "model.folder=${tiny_backbone:llm}",
+                "trainer.accelerator=cpu",
+                "trainer.val_check_interval=2",
+                "callbacks.checkpoint.every_n_train_steps=2",
+                "data.val_scenes=2",
+                "data.num_workers=0",
+            ],
+            "val/loss",
+            1,
+        ),
     ),
 }

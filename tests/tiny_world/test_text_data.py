@@ -20,7 +20,8 @@ from recot.tiny_world.elements import Planted
 from recot.tiny_world.planting import TASKS
 from recot.tiny_world.scene import make_scene
 from recot.tiny_world.text_batch import IGNORED, ChatEncoder, Document, TextBatch
-from recot.tiny_world.text_data import STEMS, Level, TinyText, phrases, sample_texts, training_document
+from recot.tiny_world.text_data import STEMS, TinyText, phrases, sample_texts
+from recot.tiny_world.text_documents import Level, pictured_document, training_document
 from recot.tiny_world.text_questions import View, ask, recast
 from recot.tiny_world.truth import facts, questions
 from recot.tiny_world.vocabulary import NOT_SHOWN, OBJECTS
@@ -267,3 +268,25 @@ def test_some_questions_are_asked_of_what_nothing_is_told_of(monkeypatch: pytest
     assert set(letters) == set("ABCD")
     expected = len(untold) / 4
     assert sum((n - expected) ** 2 / expected for n in letters.values()) < 16.3  # chi-square, p = 0.001
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pictures_of_some_shots_are_asked_about_what_they_show(seed: int) -> None:
+    level = replace(LEVEL, tasks=["needle"], questions=10, choice=1.0, pictured=1, pictured_frames=[256])
+    level = replace(level, pictured_parts=1.0, pictured_whole=0.0, pictured_kept=(0.0, 0.2))
+    scene = make_scene(seed, frames=256)
+    document = pictured_document(scene, level, np.random.default_rng(seed))
+    picture = " ".join(document.picture)
+    shown = {name for name in OBJECTS if name in picture}
+    assert len(document.asked) == 10  # and nothing is described
+    for qa in document.asked:
+        right = {qa.answer} - {NOT_SHOWN}
+        assert right <= shown
+        assert not shown & (set(qa.options) - right)
+
+
+def test_no_description_of_a_long_picture_is_asked_for() -> None:
+    level = replace(LEVEL, pictured=1, pictured_frames=[128])
+    scene, rng = make_scene(1, frames=128), np.random.default_rng(0)
+    asked = [qa for _ in range(40) for qa in pictured_document(scene, level, rng).asked]
+    assert "caption" not in {qa.task_type for qa in asked}

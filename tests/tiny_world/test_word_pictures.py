@@ -55,6 +55,27 @@ def test_a_part_of_the_videos_lacks_words_of_background_only() -> None:
     assert all(names == named[0] for names in named)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32), st.sets(st.integers(0, 17), min_size=1))
+def test_of_a_long_video_only_what_is_kept_of_some_shots_is_shown(seed: int, shots: set[int]) -> None:
+    scene = make_scene(seed, frames=256)
+    bare = groups(written(scene, np.random.default_rng(seed), shots=shots, whole=0.0, kept=(0.0, 0.0)))
+    some = groups(written(scene, np.random.default_rng(seed), shots=shots, whole=0.0, kept=(0.3, 0.3)))
+    frames = {f for i, shot in enumerate(scene.shots) if i in shots for f in range(shot.start, shot.stop)}
+    total = 0
+    for start in range(0, 256, 4):
+        own = sorted(s.name for s in scene.sprites if any(s.shown(f) for f in {*range(start, start + 4)} & frames))
+        time = time_text(start / scene.fps)
+        words = some.get(time, [])
+        assert sorted(word for word in words if word in OBJECTS) == own
+        assert bool(own) == (time in bare)
+        assert not {*bare.get(time, [])} & {*BACKGROUNDS}
+        if frames.isdisjoint(range(start, start + 4)):
+            assert time not in some
+        total += sum(word in BACKGROUNDS for word in words)
+    assert total < 0.5 * len({f // 4 for f in frames}) * SIDE * SIDE
+
+
 def test_movements_stand_behind_what_moves_or_are_left_out() -> None:
     scene = make_scene(5, frames=8)
     told = [groups(written(scene, np.random.default_rng(seed))) for seed in range(20)]

@@ -65,7 +65,8 @@ class TinyText(StepwiseDataModule):
         val_batch_size: validation scenes a batch.
         seed: of everything.
         num_workers: processes that make batches; 0 makes them in the main process.
-        val_pictured: whether validation also asks the planted questions on pictures in words, as ``pictured_<task>``.
+        val_pictured_frames: lengths of videos on which, as pictures in words, validation asks the planted questions,
+            too: as ``pictured_<frames>_<task>``.
 
     Raises:
         ConfigError: for an impossible number or task.
@@ -82,7 +83,7 @@ class TinyText(StepwiseDataModule):
         val_batch_size: int,
         seed: int,
         num_workers: int,
-        val_pictured: bool = False,
+        val_pictured_frames: Sequence[int] = (),
     ) -> None:
         super().__init__(num_workers=num_workers)
         for name, value in (("val_scenes", val_scenes), ("val_batch_size", val_batch_size)):
@@ -96,7 +97,7 @@ class TinyText(StepwiseDataModule):
         self.frames = frames
         self.val_scenes = val_scenes
         self.val_shots = val_shots
-        self.val_pictured = val_pictured
+        self.val_pictured_frames = list(val_pictured_frames)
         self.val_batch_size = val_batch_size
         self.seed = seed
         self._encoder = ChatEncoder(tokenizer)
@@ -138,8 +139,8 @@ class TinyText(StepwiseDataModule):
             scene = make_scene(derive_seed(*key), frames=self.frames)
             documents += [planted_document(scene, planted, self.val_shots, rng) for planted in scene.planted]
             documents.append(Document([], common_questions(rng)))
-            if self.val_pictured:
-                documents.append(planted_on_pictures(scene, rng))
+            for frames in self.val_pictured_frames:
+                documents.append(planted_on_pictures(make_scene(derive_seed(*key), frames=frames), rng))
         return documents
 
     def val_dataloader(self) -> DataLoader[TextBatch]:
@@ -148,7 +149,7 @@ class TinyText(StepwiseDataModule):
 
     def spec(self) -> dict[str, Any]:
         """The settings that decide the batches, beside the tokenizer and this code."""
-        names = ("frames", "val_scenes", "val_shots", "val_pictured", "val_batch_size", "seed")
+        names = ("frames", "val_scenes", "val_shots", "val_pictured_frames", "val_batch_size", "seed")
         levels = [
             {k: list(v) if isinstance(v, Sequence) else v for k, v in asdict(level).items()}
             for level in self.curriculum

@@ -17,6 +17,8 @@ from recot.tiny_world.word_pictures import written
 RECAST = 0.5  # of the training documents
 DESCRIBED = 24  # frames of the longest pictured video that is always described
 ELSE_DESCRIBED = 0.25  # of the longer ones
+LONGEST_DESCRIBED = 96  # frames; a longer description would outweigh all questions
+LEAST_SHOTS = 3  # of a pictured video that has some only
 IN_A_ROW = 0.5  # of the training documents tell of successive shots, others of any
 
 
@@ -34,6 +36,9 @@ class Level:
         choice: share of questions that come with options.
         pictured: documents a batch that show a video in words instead of telling facts.
         pictured_frames: drawn from uniformly for these.
+        pictured_whole: share of these that have all words, see ``recot.tiny_world.word_pictures.written``.
+        pictured_kept: least and most of the words for background in others.
+        pictured_parts: share of these that show some of their shots only.
     """
 
     until: int | None
@@ -45,6 +50,9 @@ class Level:
     choice: float
     pictured: int = 0
     pictured_frames: Sequence[int] = ()
+    pictured_whole: float = 0.5
+    pictured_kept: tuple[float, float] = (0.2, 1.0)
+    pictured_parts: float = 0.0
 
 
 def training_document(scene: Scene, level: Level, rng: np.random.Generator) -> Document:
@@ -74,18 +82,26 @@ def pictured_document(scene: Scene, level: Level, rng: np.random.Generator) -> D
     """A whole scene as a picture in words, with questions and perhaps its description."""
     if rng.random() < RECAST:
         scene = recast(scene, rng, cast=int(rng.integers(4, 13)))
-    view = View(scene, range(len(scene.shots)))
-    asked = [questions(scene)[0]] if scene.frames <= DESCRIBED or rng.random() < ELSE_DESCRIBED else []
+    shots = list(range(len(scene.shots)))
+    part = level.pictured_parts > 0 and rng.random() < level.pictured_parts
+    if part:
+        count = int(rng.integers(min(LEAST_SHOTS, len(shots)), len(shots) + 1))
+        shots = sorted(int(i) for i in rng.permutation(len(shots))[:count])
+    view = View(scene, shots)
+    may = not part and scene.frames <= LONGEST_DESCRIBED
+    described = may and (scene.frames <= DESCRIBED or rng.random() < ELSE_DESCRIBED)
+    asked = [questions(scene)[0]] if described else []
     for i in rng.integers(len(level.tasks), size=level.questions):
         if planted := ask(level.tasks[i], view, rng):
             asked.append(either(both_forms(scene, planted), level, rng))
-    return Document([], asked, written(scene, rng))
+    picture = written(scene, rng, shots=set(shots), whole=level.pictured_whole, kept=level.pictured_kept)
+    return Document([], asked, picture)
 
 
 def planted_on_pictures(scene: Scene, rng: np.random.Generator) -> Document:
-    """All planted questions in both forms, on a scene as a picture in words."""
+    """All planted questions in both forms, on a scene as a picture in words, with all or a part of the background."""
     asked = [qa for planted in scene.planted for qa in both_forms(scene, planted)]
-    named = [replace(qa, task_type=f"pictured_{qa.task_type}") for qa in asked]
+    named = [replace(qa, task_type=f"pictured_{scene.frames}_{qa.task_type}") for qa in asked]
     return Document([], named, written(scene, rng))
 
 

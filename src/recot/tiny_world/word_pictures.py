@@ -7,6 +7,7 @@ without eyes: to find, count, order and follow things over groups. All of it is 
 """
 
 from collections import Counter
+from collections.abc import Container
 
 import numpy as np
 
@@ -16,32 +17,50 @@ from recot.tiny_world.sprites import movement
 
 SIDE = 4
 MOVEMENT_TOLD = 0.75  # of the videos; in others, it shows from where things are in successive groups
-ALL_WORDS = 0.5  # of the videos; others lack a part of what shows nothing but background, as after selection
-LEAST_WORDS = 0.2  # of these
 
 
-def written(scene: Scene, rng: np.random.Generator) -> list[str]:
+def written(
+    scene: Scene,
+    rng: np.random.Generator,
+    *,
+    shots: Container[int] | None = None,
+    whole: float = 0.5,
+    kept: tuple[float, float] = (0.2, 1.0),
+) -> list[str]:
     """All groups of a video, one behind the other: the time and the words of each, to be encoded each by itself.
 
     Args:
         scene: the video.
         rng: draws whether movements are told, which words are left out, and what stands for a cell that the
             background of two shots is seen in.
+        shots: numbers of the shots that are shown, from 0; of others nothing is, as if nothing of them were selected.
+            None is all.
+        whole: share of the videos that have all words; others lack a part of those for background, as after selection.
+        kept: least and most of these that they have. A group without words has no time either.
     """
     moving = rng.random() < MOVEMENT_TOLD
-    kept = 1.0 if rng.random() < ALL_WORDS else float(rng.uniform(LEAST_WORDS, 1))
+    share = 1.0 if rng.random() < whole else float(rng.uniform(*kept))
     texts = []
     for start in range(0, scene.frames, GROUP_SIZE):
-        words, things = _group(scene, range(start, min(start + GROUP_SIZE, scene.frames)), moving, rng)
-        shown = [word for i, word in enumerate(words) if i in things or rng.random() < kept]
+        numbers = [_shot(scene, frame) for frame in range(start, min(start + GROUP_SIZE, scene.frames))]
+        frames = [start + i for i, number in enumerate(numbers) if shots is None or number in shots]
+        if not frames:
+            continue
+        words, things = _group(scene, frames, moving, rng)
+        shown = [word for i, word in enumerate(words) if i in things or rng.random() < share]
         if shown:
             texts += [time_text(start / scene.fps), "".join(shown)]
     return texts
 
 
-def _group(scene: Scene, frames: range, moving: bool, rng: np.random.Generator) -> tuple[list[str], set[int]]:
-    """The words of a group, and the places of those that aren't background."""
-    shots = Counter(next(shot for shot in scene.shots if shot.start <= frame < shot.stop) for frame in frames)
+def _shot(scene: Scene, frame: int) -> int:
+    """The number of the shot that a frame is of."""
+    return next(number for number, shot in enumerate(scene.shots) if shot.start <= frame < shot.stop)
+
+
+def _group(scene: Scene, frames: list[int], moving: bool, rng: np.random.Generator) -> tuple[list[str], set[int]]:
+    """The words of frames of a group, and the places of those that aren't background."""
+    shots = Counter(scene.shots[_shot(scene, frame)] for frame in frames)
     kinds = [shot.background.kind for shot in shots]
     shares = np.array(list(shots.values())) / len(frames)
     # With the space before it, a kind of background is one token, as all other words are.
@@ -59,7 +78,7 @@ def _group(scene: Scene, frames: range, moving: bool, rng: np.random.Generator) 
     return words, things
 
 
-def _seen(shots: list[Shot], frames: range) -> list[tuple[Sprite, list[int]]]:
+def _seen(shots: list[Shot], frames: list[int]) -> list[tuple[Sprite, list[int]]]:
     """Sprites of a group, each with the frames that show it."""
     found = [(sprite, [f for f in frames if sprite.shown(f)]) for shot in shots for sprite in shot.sprites]
     return [(sprite, seen) for sprite, seen in found if seen]
