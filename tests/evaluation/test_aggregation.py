@@ -184,6 +184,19 @@ def test_all_right_isn_t_certain() -> None:
     assert (figure.low, figure.high) == pytest.approx((0.0, 1 - 0.025 ** (1 / 20)))
 
 
+def test_videos_that_are_all_alike_aren_t_certain() -> None:
+    # Of twins, one is right: the most of others that there may be, all wrong or all right.
+    figure = estimate(units([1.0, 0.0] * 20, np.repeat(np.arange(20), 2).tolist()))
+    others = 1 - 0.025 ** (1 / 20)
+    assert (figure.value, figure.low, figure.high) == pytest.approx((0.5, 0.5 - 0.5 * others, 0.5 + 0.5 * others))
+    answers = [result(f"{task}{i}", float(task == "a"), task=task) for task in "ab" for i in range(5)]
+    figure = estimate(mean_over("task")(answers))
+    assert figure.low is not None
+    assert figure.high is not None
+    assert figure.low < 0.3
+    assert figure.high > 0.7
+
+
 def test_one_video_has_no_interval() -> None:
     figure = estimate(units([1.0, 0.0], ["v", "v"]))
     assert (figure.value, figure.low, figure.high) == (0.5, None, None)

@@ -247,7 +247,7 @@ def test_haystacks_that_are_none(suite: NeedleInAHaystack, folder: Path, tmp_pat
     with pytest.raises(DataError, match="has no video in it"):
         replace(suite, videos=tmp_path).load()
     with pytest.raises(DataError, match="no video has the 128 frames of the greatest length; the longest has 80"):
-        replace(suite, videos=folder, lengths=[16, 128]).load()
+        replace(suite, videos=folder, lengths=[16, 100, 128]).load()
     (tmp_path / "a.mp4").write_bytes((folder / "000000.mp4").read_bytes())
     for absent in (["red circle", "purple cow"], OBJECTS[:3], [*OBJECTS[:4], OBJECTS[0]], [["red circle"]], 5):
         (tmp_path / "a.json").write_text(json.dumps({"absent": absent}))

@@ -342,7 +342,7 @@ def test_runs_of_which_one_was_asked_less_are_told(write: Callable[..., Path], t
     page = write_report(tmp_path / "fewer", read_runs([tmp_path / "eval"])[0], []).read_text()
     (told,) = re.findall(r"<p>These runs aren't of the same questions.*?</p>", page, re.DOTALL)
     assert "3 questions of data <code>d</code>: evidence" in told
-    assert "4 questions of data <code>d</code>: circular, failed, plain" in told
+    assert "4 questions of data <code>d</code>: failed, plain, circular" in told
 
 
 def test_runs_that_read_other_times_are_other_lines(
@@ -353,6 +353,32 @@ def test_runs_that_read_other_times_are_other_lines(
     page = write_report(tmp_path / "out", read_runs([tmp_path / "eval"])[0], []).read_text()
     assert set(lines(drawn["tiny_world_tokens_kept.png"])) == {"plain", "times=kept"}
     assert '<td class="n">900</td></tr>' in page
+
+
+def test_a_sweep_of_frames_and_tokens_is_a_line_for_each_of_the_other(
+    write: Callable[..., Path], drawn: dict[str, Figure], tmp_path: Path
+) -> None:
+    for frames in (16, 64):
+        for keep in (1, 2):
+            samples = plain(tokens_kept=frames * keep, frames=frames)
+            write(f"keep=0.{keep},frames={frames}", "tiny_world", samples)
+    write_report(tmp_path / "out", read_runs([tmp_path / "eval"])[0], [])
+    tokens, frames_seen = (
+        {name: x for name, (x, _, _) in lines(drawn[f"tiny_world_{by}.png"]).items()}
+        for by in ("tokens_kept", "frames")
+    )
+    assert tokens == {"frames=16": [16, 32], "frames=64": [64, 128]}
+    assert frames_seen == {"keep=0.1": [16, 64], "keep=0.2": [16, 64]}
+
+
+def test_of_many_controls_the_run_without_is_drawn_first(write: Callable[..., Path], tmp_path: Path) -> None:
+    for number in range(9):
+        write(f"control={number}", "tiny_world", world(0.0, range(2)), seed=number + 1)
+    write("plain", "tiny_world", world(0.0, range(2)))
+    page = write_report(tmp_path / "out", read_runs([tmp_path / "eval"])[0], []).read_text()
+    titles = [title for title in re.findall(r"<figcaption>(.*?)</figcaption>", page) if "kept over time" in title]
+    assert len(titles) == 6
+    assert titles[0] == "kept over time (blue), evidence (red), the first 6 runs: plain"
 
 
 def test_many_lines_look_different(write: Callable[..., Path], drawn: dict[str, Figure], tmp_path: Path) -> None:

@@ -303,6 +303,9 @@ def test_under_torchrun_the_processes_are_its_own(monkeypatch: pytest.MonkeyPatc
         run(partial(fail_on, 1, DataError), 2)
     with pytest.raises(DataError, match="full"):
         run(partial(fail_on, 1, DataError), 1)
+    monkeypatch.delenv("LOCAL_RANK")
+    with pytest.raises(ConfigError, match="LOCAL_RANK"):
+        run(partial(fail_on, 1, DataError), 1)
 
 
 def test_torchrun_s_processes_wait_for_each_other(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from recot.errors import DataError
+from recot.errors import ConfigError, DataError
 from recot.evaluation.items import data_hash, share, subtitles_hash
 from recot.evaluation.suites import SUITES
 from recot.evaluation.suites.base import missing_videos
@@ -67,6 +67,24 @@ def test_extra_field_is_named_and_can_be_ignored(case: Case) -> None:
     with pytest.raises(DataError, match=rf"{case.file.name}.*new_field.*unknown"):
         case.suite.load()
     assert replace(case.suite, ignore_fields=["new_field"]).load()
+
+
+@pytest.mark.parametrize("value", [None, "new_field", [1]])
+def test_ignored_fields_are_a_list(case: Case, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"evaluation\.{case.suite.name}\.ignore_fields=.*give a list"):
+        replace(case.suite, ignore_fields=value)
+
+
+def test_paths_must_be_given(case: Case) -> None:
+    for name in ("annotations", "videos"):
+        with pytest.raises(ConfigError, match=rf"evaluation\.{case.suite.name}\.{name}=None: give a path"):
+            replace(case.suite, **{name: None})
+
+
+def test_subtitles_are_on_or_off(case: Case) -> None:
+    if hasattr(case.suite, "subtitles"):
+        with pytest.raises(ConfigError, match=r"subtitles='no': give true or false"):
+            replace(case.suite, subtitles="no")
 
 
 def test_wrong_count_is_told(case: Case) -> None:

@@ -183,12 +183,9 @@ def estimate(units: Units) -> Figure:
     value = float((sums.sum(axis=0) / counts.sum(axis=0)).mean())
     videos = len(sums)
     low, high = None, None
-    if videos > 1 and units.values[0] in (0, 1) and (units.values == units.values[0]).all():
-        # Every draw scores the same.
-        others = unseen_share(counts)
-        low, high = (1 - others, 1.0) if units.values[0] else (0.0, others)
-    elif videos >= FEWEST_VIDEOS:
-        low, high = bootstrap_interval(lambda weights: stratified_mean(sums, counts, weights), videos)
+    extreme = units.values[0] in (0, 1) and bool((units.values == units.values[0]).all())
+    if videos >= FEWEST_VIDEOS or (videos > 1 and extreme):
+        low, high = interval_of(sums, counts, least=0.0)
     return Figure(value, low, high, len(units.ids), videos)
 
 
@@ -213,6 +210,24 @@ def stratified_mean(sums: np.ndarray, counts: np.ndarray, weights: np.ndarray) -
     count = weights @ counts
     shares = np.divide(weights @ sums, count, out=np.full(count.shape, np.nan), where=count > 0)
     return np.nanmean(shares, axis=1)
+
+
+def interval_of(sums: np.ndarray, counts: np.ndarray, *, least: float) -> tuple[float, float]:
+    """The interval of a figure by ``bootstrap_interval``.
+
+    Where all draws score the same, as all videos are alike, they say nothing of others: then of as many others as there
+    may be, all have the least value, or all have 1.
+
+    Args:
+        sums: (V, S).
+        counts: (V, S).
+        least: possible value.
+    """
+    low, high = bootstrap_interval(lambda weights: stratified_mean(sums, counts, weights), len(counts))
+    if high - low < 1e-9:
+        others = unseen_share(counts)
+        low, high = (min(1.0, max(least, low * (1 - others) + end * others)) for end in (least, 1.0))
+    return low, high
 
 
 def bootstrap_interval(figure: Callable[[np.ndarray], np.ndarray], videos: int) -> tuple[float, float]:

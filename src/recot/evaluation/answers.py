@@ -23,6 +23,9 @@ _NUMBER = r"(?<![\d:])(?<!\d[.eE])(?<!\d[eE][-+])\d+(?:\.\d+)?(?![\d:]|\.\d|[eE]
 # 24,3 - 30,4 isn't one from 3 to 30.
 _RANGE = re.compile(rf"(?<!\d,)({_NUMBER})\s*(?:s|seconds)?\s*(?:-|\u2013|to|and)\s*({_NUMBER})(?!,\d)")
 
+_MINUS = re.compile(r"(?:^|(?<=[\s(\[]))-(?=\d)")
+_AFTER_NUMBER = re.compile(r"\d\s*(?:s|sec|seconds?)?\s*$")  # 24.3 -30.4 is a range
+
 
 def letters(count: int) -> str:
     """``ABCDEF`` for 6 options.
@@ -141,8 +144,10 @@ def read_named(reply: str, options: Sequence[str]) -> int | None:
 def read_span(reply: str, *, among_others: bool = True) -> Span | None:
     """Two times in seconds: the only two numbers of a reply; with ``among_others``, else its only range, ``2.4 - 3``.
 
-    None where the second is before the first. Clock times (``0:24``) aren't seconds.
+    None where the second is before the first, or one is negative. Clock times (``0:24``) aren't seconds.
     """
+    if any(not _AFTER_NUMBER.search(reply[: sign.start()]) for sign in _MINUS.finditer(reply)):
+        return None
     numbers = re.findall(_NUMBER, reply)
     ranges = _RANGE.findall(reply)
     if len(numbers) == 2 and not re.search(r"\d:\d", reply):

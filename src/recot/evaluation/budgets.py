@@ -11,7 +11,9 @@ from recot.models.selection import Times
 
 FRAMES = ("fps", "frames", "max_frames")
 """Keys of how many frames are seen."""
-BUDGETS = ("keep", "budget", "times", *FRAMES, "max_new_tokens")
+TOKENS = ("keep", "budget")
+"""Keys of how many tokens are read of a video; times aren't counted among these."""
+BUDGETS = (*TOKENS, "times", *FRAMES, "max_new_tokens")
 """Keys of a run's settings."""
 
 

@@ -27,10 +27,9 @@ from recot.evaluation.aggregation import (
     Measure,
     Summary,
     Units,
-    bootstrap_interval,
+    interval_of,
     per_video,
     stratified_mean,
-    unseen_share,
 )
 from recot.evaluation.controls import Control
 from recot.evaluation.evidence import with_evidence
@@ -126,11 +125,7 @@ def difference(a: Units, b: Units) -> Difference:
     value_a, value_b = (float(stratified_mean(sums, counts, every)[0]) for sums in (sums_a, sums_b))
     low, high = None, None
     if len(counts) >= FEWEST_VIDEOS:
-        low, high = bootstrap_interval(lambda weights: stratified_mean(sums_b - sums_a, counts, weights), len(counts))
-        if high - low < 1e-9:
-            # All videos differ alike, so all draws do. Others may differ by -1 to 1: all measures are from 0 to 1.
-            others = unseen_share(counts)
-            low, high = (max(-1.0, min(1.0, low * (1 - others) + end * others)) for end in (-1.0, 1.0))
+        low, high = interval_of(sums_b - sums_a, counts, least=-1.0)  # all measures are from 0 to 1
     p_value = _p_value(sums_b - sums_a, counts)
     return Difference(value_a, value_b, low, high, p_value, len(a.ids), len(counts))
 

@@ -37,9 +37,18 @@ Work = Callable[[Place], None]
 
 
 def torchrun_place() -> Place | None:
-    """Where torchrun put this process; None if it didn't start it."""
+    """Where torchrun put this process; None if it didn't start it.
+
+    Raises:
+        ConfigError: if something else set a part of its variables.
+    """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return None
+    if "LOCAL_RANK" not in os.environ:
+        raise ConfigError(
+            "RANK and WORLD_SIZE are set, but LOCAL_RANK, the process' number on its machine, isn't: start with "
+            "torchrun, which sets all three, or unset them for one process"
+        )
     return Place(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
 
 

@@ -76,8 +76,8 @@ class KeepRule:
         size = tokens_per_group if self.level == "group" else 1
         if self.budget < size:
             raise ConfigError(
-                f"keep budget={self.budget} has no room for one group of {size} tokens: raise it, or keep "
-                "tokens instead of groups (stage.keep_level=token)"
+                f"keep budget={self.budget} has no room for one group of {size} tokens: raise it, or train "
+                "with tokens instead of groups (stage.keep_level=token)"
             )
         return min(units, self.budget // size)
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from recot.evaluation.aggregation import Figure as Estimate
-from recot.evaluation.budgets import BUDGETS
+from recot.evaluation.budgets import FRAMES, TOKENS
 from recot.evaluation.items import Result
 from recot.evaluation.pictures import write_png
 from recot.evaluation.report.runs import Told
@@ -28,7 +28,7 @@ _MARKERS = "os^Dv*PX"
 
 
 def budget_chart(points: Sequence[tuple[float, Told]], by: str, path: Path) -> None:
-    """The headline figure with its intervals against what was seen; a line for runs that differ in budgets alone.
+    """The headline figure with its intervals against what was seen; a line for runs that differ in this budget alone.
 
     Args:
         points: the runs of one suite, one or more, all with a headline figure, each after what it saw.
@@ -38,8 +38,9 @@ def budget_chart(points: Sequence[tuple[float, Told]], by: str, path: Path) -> N
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     lines: dict[tuple[str, str, str], list[tuple[float, Told]]] = {}
+    own_keys = TOKENS if by == "tokens_kept" else FRAMES
     for x, told in points:
-        key = (_without_budgets(told.label), told.run["data_hash"], told.run["checkpoint"])
+        key = (_without(own_keys, told.label), told.run["data_hash"], told.run["checkpoint"])
         lines.setdefault(key, []).append((x, told))
     called = Counter(name for name, _, _ in lines)
     for i, ((name, _, _), own) in enumerate(lines.items()):
@@ -165,10 +166,9 @@ def _draw(axes: Axes, rows: list[_Timeline]) -> None:
     axes.set_xlim(0, 1)
 
 
-def _without_budgets(label: str) -> str:
-    """A run's label without what it says of budgets; times aren't counted among the tokens that are kept."""
-    budgets = {*BUDGETS} - {"times"}
-    words = [[part for part in word.split(",") if part.split("=")[0] not in budgets] for word in label.split(" ")]
+def _without(keys: Sequence[str], label: str) -> str:
+    """A run's label without what it says of some settings."""
+    words = [[part for part in word.split(",") if part.split("=")[0] not in keys] for word in label.split(" ")]
     return " ".join(",".join(parts) or "plain" for parts in words)
 
 

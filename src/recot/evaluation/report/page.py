@@ -127,10 +127,12 @@ def _pictures(name: str, runs: list[Told], folder: Path) -> Iterator[Picture]:
             path = folder / f"{base}_map_{i}.png"
             charts.needle_map(told, path)
             yield _picture(f"needle: {told.label}", path)
-    for i, told in enumerate([told for told in runs if charts.has_timelines(told)][:_TIMELINES]):
+    timed = [told for told in runs if charts.has_timelines(told)]
+    left_out = f", the first {_TIMELINES} runs" if len(timed) > _TIMELINES else ""
+    for i, told in enumerate(timed[:_TIMELINES]):
         path = folder / f"{base}_timelines_{i}.png"
         charts.timelines(told, path)
-        yield _picture(f"kept over time (blue), evidence (red): {told.label}", path)
+        yield _picture(f"kept over time (blue), evidence (red){left_out}: {told.label}", path)
 
 
 def _names(runs: Sequence[Told]) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,8 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Told], list[Path]]:
     """All runs in some folders, at any depth.
 
     Returns:
-        Those that are finished, by folder, and the folders of those that aren't, or of which all samples failed.
+        Those that are finished, by folder, those without a control first; and the folders of those that aren't, or of
+        which all samples failed.
 
     Raises:
         DataError: if none is finished, or one is damaged.
@@ -95,6 +96,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Told], list[Path]]:
             "that `python src/eval.py evaluation=...` made."
         )
     scored = _labelled([told for told in map(_told, finished) if told.figures])
+    scored.sort(key=lambda told: told.control != asdict(Control()))  # what pictures leave out are controls
     return scored, [own for own in found if own not in {told.folder for told in scored}]
 
 

@@ -75,6 +75,9 @@ class Benchmark(ABC):
         counts: what must be counted in the annotations, e.g. ``{"items": [2700], "videos": [900]}``: the official
             numbers in ``conf/evaluation``. null doesn't check, for a subset.
         ignore_fields: fields of the annotations that may be there besides the known ones, and aren't read.
+
+    Raises:
+        ConfigError: for a value of another type, naming its key.
     """
 
     annotations: str | Path
@@ -85,6 +88,16 @@ class Benchmark(ABC):
     name: ClassVar[str]
     origin: ClassVar[Origin]
     summary: ClassVar[Summary]
+
+    def __post_init__(self) -> None:
+        for name in ("annotations", "videos"):
+            if not isinstance(getattr(self, name), str | Path):
+                raise ConfigError(f"evaluation.{self.name}.{name}={getattr(self, name)!r}: give a path")
+        listed = isinstance(self.ignore_fields, list | tuple)
+        if not listed or not all(isinstance(name, str) for name in self.ignore_fields):
+            raise ConfigError(
+                f"evaluation.{self.name}.ignore_fields={self.ignore_fields!r}: give a list of fields, [] for none"
+            )
 
     @property
     def tells_subtitles(self) -> bool:
@@ -150,6 +163,11 @@ class SubtitledBenchmark(Benchmark):
 
     subtitles: bool
     subtitle_folder: str | Path
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.subtitles, bool):  # "no" would be true
+            raise ConfigError(f"evaluation.{self.name}.subtitles={self.subtitles!r}: give true or false")
 
     @property
     def tells_subtitles(self) -> bool:

@@ -93,15 +93,15 @@ class NeedleInAHaystack:
     def load(self) -> list[Item]:
         """The questions by length, depth and phase; see ``recot.evaluation.items.Suite``."""
         haystacks = list(_haystacks(Path(self.videos), self.origin))
+        longest = max(haystack.facts.frames for haystack in haystacks)
+        if longest < max(self.lengths):
+            raise DataError(
+                f"{self.videos}: no video has the {max(self.lengths)} frames of the greatest length; the longest has "
+                f"{longest}. Add longer ones, or set evaluation.needle.lengths. {self.origin.source}"
+            )
         items = []
         for length in self.lengths:
             long_enough = [haystack for haystack in haystacks if haystack.facts.frames >= length]
-            if not long_enough:
-                most = max(haystack.facts.frames for haystack in haystacks)
-                raise DataError(
-                    f"{self.videos}: no video has the {length} frames of the greatest length; the longest has {most}. "
-                    f"Add longer ones, or set evaluation.needle.lengths. {self.origin.source}"
-                )
             for depth in range(self.depths):
                 for phase in range(GROUP_SIZE):
                     for number in range(self.needles):
