@@ -98,16 +98,27 @@ def test_training_learns_and_a_resumed_run_ends_where_an_unbroken_one_does(
             "stage.learning_rate=0.002",
             name="other",
         )
+    with pytest.raises(DataError, match=r"masking\.mask_ratio: 0\.75 in the checkpoint, 0\.5 here.*overrides\.yaml"):
+        train(
+            *settings,
+            f"resume={tmp_path / 'kept/checkpoints/step_6.ckpt'}",
+            "stage.mask_ratio=0.5",
+            name="other",
+        )
 
 
 def test_evaluation_of_a_checkpoint_gives_the_run_s_own_measures(
-    train: Callable[..., dict[str, float]], tmp_path: Path
+    train: Callable[..., dict[str, float]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     trained = train("experiment=recot_pretrain", "trainer.max_steps=2")
     final = tmp_path / "run/checkpoints/final.ckpt"
     assert train("experiment=recot_pretrain", f"checkpoint={final}", name="eval", entry="eval") == trained
     config = read_checkpoint(final)["config"]
     assert config["stage"]["mask_ratio"] == 0.75
+    assert "other settings" not in caplog.text
+    train("experiment=recot_pretrain", f"checkpoint={final}", "stage.mask_ratio=0.5", name="half", entry="eval")
+    assert "masking.mask_ratio: 0.75 in the checkpoint, 0.5 here" in caplog.text
     assert config["paths"]["run"] == str(tmp_path / "run")
 
 

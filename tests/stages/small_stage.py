@@ -147,7 +147,7 @@ def trainer(folder: Path, *, steps: int, **settings: Any) -> lightning.Trainer:
         use_distributed_sampler=False,
         default_root_dir=folder,
         plugins=[AtomicCheckpointIO()],
-        callbacks=[ConfigInCheckpoint({})],
+        callbacks=[ConfigInCheckpoint({"stage": {"module": {}}})],
         **settings,
     )
 
