@@ -79,4 +79,4 @@ bench: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/long_video.py
 	$(BIN)/python benchmarks/decode.py $(VIDEOS)
 	$(BIN)/python benchmarks/dataloader.py $(VIDEOS)
-	$(BIN)/python benchmarks/recot_ablation.py --videos $(VIDEOS) --work outputs/recot_ablation --held-out $(HELD_OUT)
+	$(BIN)/python benchmarks/recot_ablation.py --videos $(VIDEOS) --work outputs/recot_ablation $(if $(HELD_OUT),--held-out $(HELD_OUT))

@@ -41,7 +41,7 @@ def videos(name: str, *, train: int, val: int, frames: int) -> tuple[str, ...]:
 
 CLIPS = videos("tiny_world_many_clips", train=12000, val=64, frames=8)
 SHORT = videos("tiny_world_short", train=3000, val=64, frames=16)
-MIDDLE = videos("tiny_world_questions", train=1500, val=48, frames=64)
+MIDDLE = videos("tiny_world_middle", train=1500, val=48, frames=64)
 LONG = videos("tiny_world_many_long", train=1024, val=48, frames=256)
 # Where a sample keeps all of its video, the questions about it share what they read, and cost little.
 WHOLE = ("stage.train_ratio=[1.0,1.0]", "stage.val_ratio=1.0")

@@ -63,6 +63,11 @@ def test_each_stage_goes_on_from_the_one_before(train: Callable[..., dict[str, f
     assert measured == json.loads((tmp_path / "sft_lora/metrics.json").read_text())
 
 
+def test_stage_1_can_t_be_cut(train: Callable[..., dict[str, float]]) -> None:
+    with pytest.raises(ConfigError, match="trainer=fsdp cuts the video language model, which RecotPretrain doesn't"):
+        train("experiment=recot_pretrain", "trainer=fsdp", "trainer.devices=1")
+
+
 def test_a_stage_refuses_what_it_can_t_start_from(train: Callable[..., dict[str, float]], tmp_path: Path) -> None:
     train("experiment=recot_pretrain", "trainer.max_steps=1", name="first")
     with pytest.raises(InstantiationException, match=r"missing in the checkpoint"):

@@ -72,7 +72,7 @@ def resolve_attention(attention: Attention, dtype: str) -> str:
 
 def _flash_obstacle(dtype: str) -> str | None:
     if find_spec("flash_attn") is None:
-        return "flash-attn isn't installed (pip install 'recot[gpu]')"
+        return "flash-attn isn't installed (pip install -e '.[gpu]')"
     if not torch.cuda.is_available():
         return "there is no CUDA GPU"
     if dtype not in ("bfloat16", "float16"):

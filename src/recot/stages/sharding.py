@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DeepSpeedStrategy, ModelParallelStrategy
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -85,7 +86,16 @@ class FullySharded(ModelParallelStrategy):
         return True
 
     def setup_environment(self) -> None:
-        """One mesh dimension over all ranks."""
+        """One mesh dimension over all ranks.
+
+        Raises:
+            ConfigError: for a stage that doesn't say how its model is cut.
+        """
+        if self.lightning_module is not None and not is_overridden("configure_model", self.lightning_module):
+            raise ConfigError(
+                f"trainer=fsdp cuts the video language model, which {type(self.lightning_module).__name__} doesn't "
+                "train: leave trainer out, for replicas on all GPUs"
+            )
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
 
@@ -161,7 +171,7 @@ def deepspeed(*, stage: int) -> DeepSpeedStrategy:
         raise ConfigError(f"trainer.strategy.stage={stage!r} must be 1, 2 or 3")
     if find_spec("deepspeed") is None:
         raise ConfigError(
-            "trainer=deepspeed needs DeepSpeed, which isn't installed: pip install 'recot[deepspeed]', or use "
+            "trainer=deepspeed needs DeepSpeed, which isn't installed: pip install -e '.[deepspeed]', or use "
             "trainer=fsdp"
         )
     return DeepSpeedStrategy(stage=stage)
