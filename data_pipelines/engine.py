@@ -170,7 +170,7 @@ def _connect(address: str) -> None:
         import ray
     except ImportError as error:
         raise ConfigError(
-            f"engine.address={address}: Ray isn't installed. pip install 'recot[cluster]', or set engine.address=null "
+            f"engine.address={address}: Ray isn't installed. pip install -e '.[cluster]', or set engine.address=null "
             "to run on this machine."
         ) from error
     if ray.is_initialized():

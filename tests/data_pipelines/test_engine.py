@@ -214,7 +214,7 @@ def test_an_address_without_ray_says_what_to_install(tmp_path: Path) -> None:
         "from tests.data_pipelines.engine_stages import run\nrun(['fine'], Path(sys.argv[1]), 1, address='ray://x:1')"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=REPO, capture_output=True, text=True)
-    assert "ConfigError: engine.address=ray://x:1: Ray isn't installed. pip install 'recot[cluster]'" in done.stderr
+    assert "ConfigError: engine.address=ray://x:1: Ray isn't installed. pip install -e '.[cluster]'" in done.stderr
 
 
 def test_a_ray_cluster_gives_the_same_files(unbroken: Path, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_automatic_attention_is_flash_where_it_can_run(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("flash", "gpu", "dtype", "why"),
     [
-        (False, True, "bfloat16", r"isn't installed \(pip install 'recot\[gpu\]'\)"),
+        (False, True, "bfloat16", r"isn't installed \(pip install -e '\.\[gpu\]'\)"),
         (True, False, "bfloat16", "no CUDA GPU"),
         (True, True, "float32", "the weights are float32 .* sdpa computes in bfloat16"),
     ],
